@@ -1,0 +1,66 @@
+"""The sum that a training minimises, with a name for each of its parts."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+from keras import ops
+
+from kseparation.errors import did_you_mean
+
+
+@keras.saving.register_keras_serializable("kseparation")
+class Objective(keras.losses.Loss):
+    """Weighted sum of losses whose parts are logged by name.
+
+    A loss with a method `parts(y_true, y_pred)` appears as one part for each of its keys, `<loss>/<key>`. The logged values are weighted: they add up to the
+    total.
+
+    Args:
+        losses: the losses by the name under which they are logged.
+        weights: weight of each loss by the same names; those not named count once.
+
+    Shapes: `y_true`, `y_pred` as the losses take them; the result is a float32 scalar.
+    """
+
+    def __init__(self, losses: Mapping[str, keras.losses.Loss], weights: Mapping[str, float] | None = None, name: str = "objective", **kwargs):
+        super().__init__(name=name, dtype="float32", **{key: value for key, value in kwargs.items() if key != "dtype"})
+        if not losses:
+            raise ValueError(f"`losses` needs at least one loss. Received: losses={losses}")
+        weights = dict(weights or {})
+        for unknown in set(weights) - set(losses):
+            raise ValueError(f"`weights` names a loss that is not there. Received: {unknown}. {did_you_mean(unknown, losses)}")
+        self.losses = dict(losses)
+        self.weights = {key: float(weights.get(key, 1.0)) for key in losses}
+
+    def part_names(self) -> Sequence[str]:
+        """Returns the names of all parts in the order of the log."""
+        names = []
+        for name, loss in self.losses.items():
+            keys = [str(window) for window in loss.windows] if hasattr(loss, "parts") else None
+            names += [f"{name}/{key}" for key in keys] if keys and len(keys) > 1 else [name]
+        return names
+
+    def parts(self, y_true, y_pred):
+        """Returns each weighted part as a float32 scalar: `{name: value}`."""
+        parts = {}
+        for name, loss in self.losses.items():
+            weight = self.weights[name]
+            values = loss.parts(y_true, y_pred) if hasattr(loss, "parts") else {"": loss.call(y_true, y_pred)}
+            for key, value in values.items():
+                parts[f"{name}/{key}" if len(values) > 1 else name] = weight * ops.mean(value)
+        return parts
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return sum(self.parts(y_true, y_pred).values())
+
+    def call(self, y_true, y_pred):
+        return self(y_true, y_pred)
+
+    def get_config(self):
+        losses = {name: keras.saving.serialize_keras_object(loss) for name, loss in self.losses.items()}
+        return {"losses": losses, "weights": self.weights, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        losses = {name: keras.saving.deserialize_keras_object(loss) for name, loss in config["losses"].items()}
+        return cls(**{**config, "losses": losses})
