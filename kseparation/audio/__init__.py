@@ -1,1 +1,1 @@
-"""Audio files in and out, resampling, the cutting of tracks into segments. NumPy arrays `(samples, channels)`, no Keras."""
+"""Audio files in and out, resampling, cutting into segments. NumPy arrays `(samples, channels)`, no Keras."""

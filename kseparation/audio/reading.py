@@ -1,6 +1,7 @@
 """Reading of audio files in blocks, with one clear message for each way in which a file can be bad.
 
-A header is a claim: nothing is allocated from its counts, and a file that ends before its header says is refused when it is opened.
+A header is a claim: nothing is allocated from its counts, and a file that ends before its header says is refused when it
+is opened.
 """
 
 import functools
@@ -29,7 +30,7 @@ logger = logging.getLogger("kseparation")
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What an audio file holds: `samples` per channel, `format` and `subtype` in libsndfile's words ("WAV", "PCM_16")."""
+    """What an audio file holds: `samples` per channel; `format` and `subtype` as libsndfile names them: "WAV", "PCM_16"."""
 
     path: Path
     sample_rate: int
@@ -57,8 +58,8 @@ def require_finite(audio: np.ndarray, source: str | Path, start: int = 0) -> Non
             return
     sample, channel = np.argwhere(~np.isfinite(audio))[0]
     raise UserError(
-        f"`{source}` holds a value that is no number: samples must be finite. Received: {audio[sample, channel]} at sample "
-        f"{start + sample}, channel {channel} (counted from 0). Export the file again, or cut that part out."
+        f"`{source}` holds a value that is no number: samples must be finite. Received: {audio[sample, channel]} "
+        f"at sample {start + sample}, channel {channel} (counted from 0). Export the file again, or cut that part out."
     )
 
 
@@ -142,8 +143,8 @@ class AudioReader:
             )
         if not low <= file.sample_rate <= high:
             raise UserError(
-                f"`{self.path}` must have a sample rate of {low} to {high} Hz. Received: sample_rate={file.sample_rate}. "
-                "If it has, its header is damaged: export it again."
+                f"`{self.path}` must have a sample rate of {low} to {high} Hz. Received: "
+                f"sample_rate={file.sample_rate}. If it has, its header is damaged: export it again."
             )
         claim = _SIZE_CLAIM.search(file.log)
         if claim and int(claim[2]) < int(claim[1]) < _UNKNOWN_SIZE:
@@ -180,14 +181,14 @@ def _open(path: Path) -> Decoder:
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes `.raw` for headerless samples
         reason = str(getattr(error, "error_string", "headerless samples have no known rate")).rstrip(".")
         raise UserError(
-            f"`{path}` is not an audio file that can be read: wav, flac, ogg, mp3 or aiff is required. Received: {reason}. "
-            "Convert it first, for example with `ffmpeg -i INPUT output.wav`."
+            f"`{path}` is not an audio file that can be read: wav, flac, ogg, mp3 or aiff is required. "
+            f"Received: {reason}. Convert it first, for example with `ffmpeg -i INPUT output.wav`."
         ) from None
 
 
 @functools.lru_cache(maxsize=65536)
 def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
-    """Returns how many samples there are; remembered for this size and time of change, since data loading opens a file often."""
+    """Returns how many samples there are; remembered for this size and time, since data loading opens a file often."""
     decoder = _open(path)
     try:
         claimed = decoder.claimed_samples
@@ -211,5 +212,5 @@ def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
 
 def _truncated(path: Path, claimed: int, found: int, unit: str = "samples") -> UserError:
     return UserError(
-        f"`{path}` is cut short: its header promises {claimed} {unit}. Received: {found}. Copy or export the file again."
+        f"`{path}` is cut short: its header promises {claimed} {unit}. Received: {found}. Copy or export it again."
     )

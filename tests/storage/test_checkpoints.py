@@ -1,0 +1,217 @@
+import logging
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from kseparation.errors import MachineError, UserError
+from kseparation.storage import atomic, checkpoints
+from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
+
+FILES = ["state.npz", "progress.json", "MANIFEST.json"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def arrays(seed):
+    generator = np.random.default_rng(seed)
+    return {
+        "model/kernel": generator.standard_normal((3, 4)).astype(np.float32),
+        "file": generator.integers(0, 9, 5),
+        "step": np.int64(seed),
+        "half": generator.standard_normal(3).astype(np.float16),
+        "mask": np.array([True, False]),
+        "empty": np.zeros((0, 2), np.float32),
+    }
+
+
+def assert_is(checkpoint, seed):
+    assert checkpoint.step == seed and checkpoint.progress == {"epoch": seed, "best": None}
+    assert checkpoint.arrays.keys() == arrays(seed).keys()
+    for name, array in arrays(seed).items():
+        np.testing.assert_array_equal(checkpoint.arrays[name], array)
+        assert checkpoint.arrays[name].dtype == array.dtype
+
+
+def save(store, seed):
+    return store.save(seed, arrays(seed), {"epoch": seed, "best": float("nan")})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def test_what_was_saved_comes_back_bit_for_bit(store):
+    assert store.load_latest() is None
+    path = save(store, 7)
+    assert path == store.folder / "7" and sorted(os.listdir(path)) == sorted(FILES)
+    assert_is(store.load_latest(), 7)
+    assert_is(load_checkpoint(path), 7)
+
+
+def test_the_newest_is_by_number_and_the_oldest_go(store):
+    for step in (2, 10, 100, 9):
+        save(store, step)
+    assert store.steps() == [9, 10, 100]
+    assert_is(store.load_latest(), 100)
+
+
+def test_the_one_just_saved_stays_even_if_it_is_the_oldest(tmp_path):
+    store = CheckpointStore(tmp_path, keep=1)
+    save(store, 50)
+    save(store, 5)
+    assert store.steps() == [5]
+
+
+def test_saving_a_step_again_replaces_it(store):
+    store.save(3, {"x": np.zeros(3)}, {})
+    save(store, 3)
+    assert_is(store.load_latest(), 3)
+    assert os.listdir(store.folder) == ["3"]
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_to_nothing(path):
+    os.truncate(path, 0)
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 3] ^= 1
+    path.write_bytes(data)
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, cut_to_nothing, flip_a_bit, delete])
+@pytest.mark.parametrize("name", FILES)
+def test_damage_to_any_file_is_named_and_the_older_one_used(store, caplog, damage, name):
+    save(store, 1)
+    path = save(store, 2)
+    damage(path / name)
+    with caplog.at_level(logging.WARNING, "kseparation"):
+        assert_is(store.load_latest(), 1)
+    assert f"`{path}` is damaged ({name}" in caplog.text
+    with pytest.raises(UserError, match=f"2` is damaged: {name}"):
+        load_checkpoint(path)
+
+
+def test_each_bit_of_the_small_files_matters_or_changes_nothing(store, caplog):
+    save(store, 1)
+    path = save(store, 2)
+    for name in ("progress.json", "MANIFEST.json"):
+        sound = (path / name).read_bytes()
+        for position in range(0, len(sound) * 8, 7):
+            data = bytearray(sound)
+            data[position // 8] ^= 1 << position % 8
+            (path / name).write_bytes(data)
+            loaded = store.load_latest()
+            assert_is(loaded, loaded.step)
+            assert name == "MANIFEST.json" or loaded.step == 1
+        (path / name).write_bytes(sound)
+
+
+def test_a_checkpoint_under_another_number_is_refused(store):
+    shutil.move(save(store, 2), store.folder / "3")
+    assert store.load_latest() is None
+    with pytest.raises(UserError, match="belongs to another checkpoint"):
+        load_checkpoint(store.folder / "3")
+
+
+def test_all_damaged_is_as_none(store, caplog):
+    delete(save(store, 1) / "state.npz")
+    assert store.load_latest() is None
+    assert "state.npz is missing" in caplog.text
+
+
+def test_cut_files_do_not_count_as_kept(tmp_path):
+    store = CheckpointStore(tmp_path, keep=2)
+    save(store, 1)
+    truncate(save(store, 2) / "state.npz")
+    save(store, 3)
+    assert store.steps() == [1, 2, 3]
+    save(store, 4)
+    assert store.steps() == [3, 4]
+
+
+def calls_of_one_save(monkeypatch, store, kill_at=None):
+    """Runs a save that dies before the n-th system call that matters; returns how many there were."""
+    count = 0
+
+    def counted(real):
+        def call(*arguments):
+            nonlocal count
+            if count == kill_at:
+                raise Killed
+            count += 1
+            return real(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace", "rename", "mkdir"):
+            patch.setattr(atomic.os, name, counted(getattr(os, name)))
+        patch.setattr(atomic.shutil, "rmtree", lambda *_, **__: None)  # a killed process does not tidy up
+        save(store, 2)
+    return count
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_writer_killed_at_any_moment_leaves_no_loadable_half(monkeypatch, tmp_path, exists):
+    def fresh(name):
+        store = CheckpointStore(tmp_path / name)
+        save(store, 1)
+        if exists:
+            save(store, 2)
+        return store
+
+    total = calls_of_one_save(monkeypatch, fresh("count"))
+    assert total >= 9
+    for kill_at in range(total):
+        store = fresh(f"killed-{kill_at}")
+        with pytest.raises(Killed):
+            calls_of_one_save(monkeypatch, store, kill_at)
+        latest = store.load_latest()
+        assert latest.step in ({2} if exists else {1, 2})
+        assert_is(latest, latest.step)
+        save(store, 3)
+        assert_is(store.load_latest(), 3)
+        assert not [name for name in os.listdir(store.folder) if name.startswith(".tmp-")]
+
+
+def test_nothing_is_deleted_when_the_new_one_does_not_read_back(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path, keep=1)
+    save(store, 1)
+    monkeypatch.setattr(checkpoints, "file_sha256", lambda path: os.urandom(8).hex())
+    with pytest.raises(MachineError, match="does not read back"):
+        save(store, 2)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["1"]
+    assert_is(store.load_latest(), 1)
+
+
+@pytest.mark.parametrize("bad", [np.array([{}, None]), np.zeros(2, "V2")])
+def test_objects_and_foreign_types_are_refused(store, bad):
+    with pytest.raises(UserError, match="Array `w` must be of a plain NumPy number type. Received: dtype="):
+        store.save(1, {"w": bad}, {})
+    assert os.listdir(store.folder) == []
+
+
+def test_wrong_arguments(store, tmp_path):
+    with pytest.raises(UserError, match="`keep` must be at least 1. Received: keep=0"):
+        CheckpointStore(tmp_path, keep=0)
+    with pytest.raises(UserError, match="`step` must not be negative. Received: step=-1"):
+        store.save(-1, {}, {})
+    with pytest.raises(UserError, match="is not a checkpoint"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(UserError, match="is not a checkpoint"):
+        load_checkpoint(tmp_path / "5")
