@@ -8,10 +8,10 @@ import numpy as np
 import soundfile
 
 BLOCK_SAMPLES = 65536
-# Seeking is exact in wav, aiff and flac only (measured with libsndfile 1.2.2): after a seek in an mp3 up to 4000 samples
-# are damaged, since a frame needs bits of those before it, and Ogg loses sound; soundfile seeks after each of its reads.
-# These two are therefore decoded in order, and this much is kept for readers that step back, as overlapping segments
-# do: 48 s at 44.1 kHz.
+# Seeking is exact in wav, aiff and flac only (measured with libsndfile 1.2.2): after a seek in an mp3 up to 4000
+# samples are damaged, since a frame needs bits of those before it, and Ogg loses sound; soundfile seeks after each of
+# its reads. These two are therefore decoded in order, and this much is kept for readers that step back, as overlapping
+# segments do: 48 s at 44.1 kHz.
 IN_ORDER_FORMATS = ("MP3", "OGG")
 KEPT_SAMPLES = 2**21
 

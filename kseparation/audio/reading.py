@@ -1,7 +1,7 @@
 """Reading of audio files in blocks, with one clear message for each way in which a file can be bad.
 
-A header is a claim: nothing is allocated from its counts, and a file that ends before its header says is refused when it
-is opened.
+A header is a claim: nothing is allocated from its counts, and a file that ends before its header says is refused when
+it is opened.
 """
 
 import functools
@@ -30,7 +30,7 @@ logger = logging.getLogger("kseparation")
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What an audio file holds: `samples` per channel; `format` and `subtype` as libsndfile names them: "WAV", "PCM_16"."""
+    """What an audio file holds: `samples` per channel; `format` and `subtype` are libsndfile's: "WAV", "PCM_16"."""
 
     path: Path
     sample_rate: int

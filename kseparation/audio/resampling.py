@@ -77,7 +77,7 @@ class StreamResampler:
         """Returns the rest.
 
         Args:
-            samples: total to come out, where the exact length is known from elsewhere. Defaults to the rounded length of the input.
+            samples: total to come out, where it is known from elsewhere. Defaults to the rounded length of the input.
         """
         samples = resampled_length(self.taken, self.from_rate, self.to_rate) if samples is None else samples
         if samples < self.given:

@@ -40,7 +40,8 @@ def check_output_format(format: str, bits: str, sample_rate: int = 44100, channe
         raise UserError(f"`format` is unknown. Received: format={format!r}. {did_you_mean(format, SUBTYPES)}")
     if bits not in SUBTYPES[format]:
         raise UserError(
-            f"`bits` does not fit `format`. Received: bits={bits!r}, format={format!r}. {did_you_mean(bits, SUBTYPES[format])}"
+            f"`bits` does not fit `format`. Received: bits={bits!r}, format={format!r}. "
+            f"{did_you_mean(bits, SUBTYPES[format])}"
         )
     try:
         with soundfile.SoundFile(io.BytesIO(), "w", sample_rate, channels, SUBTYPES[format][bits], format=format):
@@ -75,7 +76,7 @@ class AudioWriter:
     """Writes a file block by block; a context manager.
 
     The blocks go to a temporary file in the same folder, which takes the name on a clean exit, replacing a file of
-    that name, and is removed on an exception. Integer formats round to the nearest value and saturate beyond full scale.
+    that name, and is removed on an exception. Integer formats round to the nearest value and saturate at full scale.
 
     Args:
         path: name of the file; missing folders are created.
