@@ -1,0 +1,11 @@
+"""Architectures. To add one: a file here, a line below, a row in `tests/tiny.py`, a YAML in `configs/`."""
+
+from kseparation.models.base import Separator
+from kseparation.models.loading import load_model
+from kseparation.models.moises_light import MoisesLight
+
+MODELS = {
+    "moises_light": MoisesLight,
+}
+
+__all__ = ["MODELS", "MoisesLight", "Separator", "load_model"]
