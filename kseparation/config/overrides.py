@@ -37,7 +37,7 @@ def apply_override(
         place = f"{flag}: `{'.'.join(parts[: depth + 1])}`"
         last = depth == len(parts) - 1
         if isinstance(target, list):
-            if not part.isdecimal() or int(part) >= len(target):
+            if not part.isdecimal() or len(part) > 9 or int(part) >= len(target):
                 problems.add(place, f"must be an index of a list of {len(target)}, counted from 0. Received: {part}")
                 return
             index: Any = int(part)
@@ -53,6 +53,7 @@ def apply_override(
             _set(target, index, document, sources, ".".join(parts))
         elif isinstance(target, dict) and target.get(index) is None:
             target[index] = default if isinstance(default, (dict, list)) else {}
+            sources[".".join(parts[: depth + 1])] = flag
         target = target[index]
 
 

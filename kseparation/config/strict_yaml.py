@@ -1,8 +1,8 @@
 """YAML without its traps.
 
-`1e-3` is a number, only true and false are booleans (`on`, `off`, `yes` and `no` are text), `1:30` is text, an equal key
-twice is a problem, tags are refused, and neither aliases nor nesting nor size can exhaust the memory. Each value keeps the
-line that it was written on.
+`1e-3` is a number, only true and false are booleans (`on`, `off`, `yes` and `no` are text), `1:30` is text, an equal
+key twice is a problem, tags are refused, and neither aliases nor nesting nor size can exhaust the memory. Each value
+keeps the line that it was written on.
 """
 
 import math
@@ -15,7 +15,7 @@ import yaml
 from kseparation.config.places import Place, Problems, join_key
 from kseparation.errors import UserError
 
-MAX_CHARACTERS = 1 << 20
+MAX_CHARACTERS = 1 << 18
 MAX_VALUES = 20_000
 MAX_DEPTH = 30
 MAX_NUMBER_CHARACTERS = 40
@@ -65,15 +65,18 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(data))
-_Dumper.add_representer(
-    str,
-    lambda dumper, data: dumper.represent_scalar(_PREFIX + "str", data, "'" if _is_special_elsewhere(data) else None),
-)
 
 
-def _is_special_elsewhere(text: str) -> bool:
-    """Whether readers of YAML 1.1 take this text for something else, as they take off for false."""
-    return any(pattern.match(text) for _, pattern in yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], []))
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None
+    if not text.isprintable():
+        style = '"'  # PyYAML writes some line separators unquoted and does not read them back
+    elif any(pattern.match(text) for _, pattern in yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])):
+        style = "'"  # readers of YAML 1.1 take it for something else, as they take off for false
+    return dumper.represent_scalar(_PREFIX + "str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(frozen=True)
