@@ -23,7 +23,7 @@ def score_of(reference, estimate):
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 400), noise_db=st.floats(-60, 20))
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 400), noise_db=st.floats(-60, 0))
 def test_equals_the_definition_for_any_cut_into_blocks(seed, cut, noise_db):
     random = np.random.default_rng(seed)
     reference = random.normal(size=(2, 400, 2)).astype(np.float32)
@@ -32,7 +32,7 @@ def test_equals_the_definition_for_any_cut_into_blocks(seed, cut, noise_db):
     score.update(reference[:, :cut], estimate[:, :cut])
     score.update(reference[:, cut:], estimate[:, cut:])
     for index, value in enumerate(score.result().values()):
-        # 1e-10 beside 1 - c: 4e-4 dB at 60 dB, and nothing lower down (a chance match with no common part is excluded by the level).
+        # The added 1e-10 is worth 4e-4 dB at 60 dB, and less below.
         assert value == pytest.approx(definition(reference[index], estimate[index]), abs=1e-3)
 
 
