@@ -1,0 +1,83 @@
+"""A folder of songs, one folder for each, with one audio file per stem."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from kseparation.audio.track import Track
+from kseparation.errors import UserError
+
+SPLITS = {"train": ("train",), "validation": ("validation", "valid"), "test": ("test",)}
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+
+
+class TrackFolder:
+    """Songs in the layout of MUSDB18-HQ; every file that libsndfile reads will do.
+
+    ```
+    root/train/<song>/{mixture,vocals,drums,bass,other}.wav
+    root/validation/<song>/...      where it is missing, songs of train are put aside
+    root/test/<song>/...
+    ```
+
+    Args:
+        root: the folder.
+        stems: names of the stems to read, each a file of every song.
+        sample_rate: at which to read, in Hz; files of another rate are resampled.
+        channels: number of channels at which to read.
+        validation_split: share of the training songs that is put aside where there is no folder `validation` or `valid`. A song is chosen by a hash of its name,
+            so that adding songs never moves another one.
+
+    Raises:
+        UserError: the folder is missing, has no songs, or a song lacks a stem.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        stems: Sequence[str] = ("vocals", "drums", "bass", "other"),
+        sample_rate: int = 44100,
+        channels: int = 2,
+        validation_split: float = 0.1,
+    ):
+        self.root = Path(root)
+        self.stems = tuple(stems)
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.validation_split = validation_split
+        if not self.root.is_dir():
+            raise UserError(f"`root` is not a folder. Received: {root}. Give a folder that holds train/<song>/<stem>.wav.")
+
+    def tracks(self, split: str) -> list[Track]:
+        """Returns the songs of `train`, `validation` or `test`, sorted by name."""
+        folders = self._song_folders(split)
+        if split in ("train", "validation") and not self._song_folders("validation"):
+            aside = self._put_aside(self._song_folders("train"))
+            folders = [folder for folder in self._song_folders("train") if (folder in aside) == (split == "validation")]
+        if not folders:
+            expected = " or ".join(str(self.root / name) for name in SPLITS[split])
+            raise UserError(f"0 tracks found for `{split}`. Required: folders of songs in {expected}, each with <stem>.wav. Received: root={self.root}")
+        return [self._track(folder) for folder in folders]
+
+    def _song_folders(self, split):
+        parents = [self.root / name for name in SPLITS[split] if (self.root / name).is_dir()]
+        return sorted(folder for parent in parents for folder in parent.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+    def _put_aside(self, folders):
+        def rank(folder):
+            return hashlib.sha256(folder.name.encode()).hexdigest()
+
+        count = max(1, round(self.validation_split * len(folders))) if len(folders) > 1 else 0
+        return set(sorted(folders, key=rank)[:count]) if self.validation_split else set()
+
+    def _track(self, folder):
+        files = {stem: self._audio_file(folder, stem) for stem in self.stems}
+        missing = [stem for stem, file in files.items() if file is None]
+        if missing:
+            present = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS)
+            raise UserError(f"A song lacks the stem `{missing[0]}`: {folder}. Found: {', '.join(present) or 'no audio'}. Check `data.stems`.")
+        return Track(folder.name, files, self._audio_file(folder, "mixture"), self.sample_rate, self.channels)
+
+    @staticmethod
+    def _audio_file(folder, name):
+        return next((folder / (name + extension) for extension in EXTENSIONS if (folder / (name + extension)).is_file()), None)

@@ -1,0 +1,205 @@
+"""An optimizer that a bad step cannot hurt."""
+
+import keras
+from keras import ops
+
+from kseparation.training.clipping import FixedNorm, PercentileNorm
+
+LARGEST_LOSS_SCALE = 2.0**15
+LOSS_SCALE_GROWTH_STEPS = 2000
+
+
+@keras.saving.register_keras_serializable("kseparation")
+class GuardedOptimizer(keras.optimizers.Optimizer):
+    """Wraps any Keras optimizer: a step whose gradients are not finite changes nothing and is counted.
+
+    In this order: undo the loss scale, add to the accumulated gradients, take their global norm, reject the step where it is not finite, clip, let the wrapped
+    optimizer work, update the averaged weights. A rejected step leaves weights, slots, schedule and averages as they were, bit for bit: both outcomes are computed and one
+    is selected, so it needs no branch and no look at the device. A bad micro-batch drops the whole accumulated step.
+
+    Args:
+        inner_optimizer: the optimizer that does the work; its learning rate schedule counts steps that were applied.
+        clipping: `FixedNorm`, `PercentileNorm` or None for no clipping.
+        accumulate_steps: number of micro-batches whose gradients are averaged to one step, at least 1.
+        averaging: decay of the averaged weights per step, 0 to below 1; 0 keeps none. It rises from zero with the number of steps, `min(averaging, (1 + n) / (10 + n))`.
+        loss_scaling: whether the loss is scaled up so that small gradients survive float16. The scale is halved at each rejected step, not below 1, and doubled
+            after 2000 good ones.
+
+    References: the decay's warm-up is that of TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: keras.optimizers.Optimizer,
+        clipping: FixedNorm | PercentileNorm | None = None,
+        accumulate_steps: int = 1,
+        averaging: float = 0.0,
+        loss_scaling: bool = False,
+        name: str = "guarded_optimizer",
+    ):
+        super().__init__(learning_rate=0.0, name=name)
+        if accumulate_steps < 1:
+            raise ValueError(f"`accumulate_steps` must be at least 1. Received: accumulate_steps={accumulate_steps}")
+        if not 0 <= averaging < 1:
+            raise ValueError(f"`averaging` must lie between 0 and below 1. Received: averaging={averaging}")
+        self.inner_optimizer = inner_optimizer
+        self.clipping = clipping
+        self.accumulate_steps = accumulate_steps
+        self.averaging = averaging
+        self.loss_scaling = loss_scaling
+
+    def build(self, variables):
+        if self.built:
+            return
+        variables = list(variables)
+
+        def counter(name, dtype="int32", shape=(), initializer="zeros"):
+            return self.add_variable(shape=shape, dtype=dtype, initializer=initializer, name=name)
+
+        self.seen_steps = counter("seen_steps")
+        self.skipped_steps = counter("skipped_steps")
+        self.skipped_in_a_row = counter("skipped_in_a_row")
+        self.clipped_steps = counter("clipped_steps")
+        self.gradient_norm = counter("gradient_norm", "float32")
+        if self.clipping is not None:
+            self.norm_history = counter("norm_history", "float32", (self.clipping.history_steps,))
+        if self.loss_scaling:
+            scale = keras.initializers.Constant(LARGEST_LOSS_SCALE)
+            self.loss_scale = counter("loss_scale", "float32", initializer=scale)
+            self.good_steps = counter("good_steps")
+        if self.accumulate_steps > 1:
+            self.micro_step = counter("micro_step")
+            self.accumulated = [self.add_variable_from_reference(v, name="accumulated") for v in variables]
+        if self.averaging:
+            self.averages = [self.add_variable_from_reference(v, name="average") for v in variables]
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    @property
+    def variables(self):
+        return self._variables + self.inner_optimizer.variables
+
+    def apply(self, grads, trainable_variables=None):
+        if not self.built:
+            self.build(trainable_variables)
+        variables = list(trainable_variables) if trainable_variables is not None else self._trainable_variables
+        pairs = [(gradient, variable) for gradient, variable in zip(grads, variables, strict=True) if gradient is not None]
+        if not pairs:
+            return
+        gradients, variables = [ops.cast(gradient, "float32") for gradient, _ in pairs], [variable for _, variable in pairs]
+        if self.loss_scaling:
+            gradients = [gradient / self._value(self.loss_scale) for gradient in gradients]
+        if self.accumulate_steps > 1:
+            gradients, due = self._accumulate(gradients, variables)
+        else:
+            due = ops.convert_to_tensor(True)
+        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+        finite = ops.isfinite(norm)
+        accepted = ops.logical_and(due, finite)
+        gradients = [ops.where(finite, gradient, ops.zeros_like(gradient)) for gradient in gradients]
+        gradients = self._clip(gradients, norm, due, finite, accepted)
+        self._apply_inner(gradients, variables, accepted)
+        self._count(norm, due, finite)
+        if self.averaging:
+            self._average(variables, accepted)
+
+    @staticmethod
+    def _value(variable):
+        return ops.convert_to_tensor(variable)
+
+    def _accumulate(self, gradients, variables):
+        """Adds this micro-batch; returns the mean gradients and whether the step is due."""
+        sums = [self.accumulated[self._get_variable_index(variable)] for variable in variables]
+        totals = [self._value(kept) + gradient / self.accumulate_steps for kept, gradient in zip(sums, gradients, strict=True)]
+        micro_step = self._value(self.micro_step) + 1
+        due = micro_step >= self.accumulate_steps
+        for kept, total in zip(sums, totals, strict=True):
+            kept.assign(ops.where(due, ops.zeros_like(total), total))
+        self.micro_step.assign(ops.where(due, ops.zeros_like(micro_step), micro_step))
+        return totals, due
+
+    def _clip(self, gradients, norm, due, finite, accepted):
+        if self.clipping is None:
+            return gradients
+        norm = ops.where(finite, norm, ops.ones_like(norm))
+        seen = self._value(self.seen_steps) - self._value(self.skipped_steps)  # accepted steps before this one
+        slots = ops.arange(self.clipping.history_steps, dtype="int32")
+        here = ops.logical_and(slots == seen % self.clipping.history_steps, accepted)
+        history = ops.where(here, norm, self._value(self.norm_history))
+        self.norm_history.assign(history)
+        limit = self.clipping.limit(history, seen + ops.cast(accepted, "int32"), norm)
+        clipped = ops.logical_and(accepted, norm > limit)
+        self.clipped_steps.assign(self._value(self.clipped_steps) + ops.cast(clipped, "int32"))
+        factor = ops.where(clipped, limit / norm, ops.ones_like(norm))
+        return [gradient * factor for gradient in gradients]
+
+    def _apply_inner(self, gradients, variables, accepted):
+        # The wrapped optimizer may write in place, so the old values are copies.
+        state = [*variables, *self.inner_optimizer.variables]
+        old = [ops.copy(self._value(variable)) for variable in state]
+        self.inner_optimizer.apply([ops.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)], variables)
+        for variable, value in zip(state, old, strict=True):
+            variable.assign(ops.where(accepted, self._value(variable), value))
+
+    def _count(self, norm, due, finite):
+        skipped = ops.cast(ops.logical_and(due, ops.logical_not(finite)), "int32")
+        in_a_row = self._value(self.skipped_in_a_row)
+        self.skipped_in_a_row.assign(ops.where(due, (in_a_row + skipped) * skipped, in_a_row))
+        self.skipped_steps.assign(self._value(self.skipped_steps) + skipped)
+        self.seen_steps.assign(self._value(self.seen_steps) + ops.cast(due, "int32"))
+        self.gradient_norm.assign(ops.where(due, norm, self._value(self.gradient_norm)))
+        if self.loss_scaling:
+            good = ops.where(finite, self._value(self.good_steps) + 1, 0)
+            grow = good >= LOSS_SCALE_GROWTH_STEPS
+            scale = self._value(self.loss_scale)
+            scale = ops.where(finite, ops.where(grow, scale * 2.0, scale), ops.maximum(scale * 0.5, 1.0))
+            self.loss_scale.assign(scale)
+            self.good_steps.assign(ops.where(grow, 0, good))
+
+    def _average(self, variables, accepted):
+        count = ops.cast(self._value(self.inner_optimizer.iterations), "float32")  # this step included
+        decay = ops.minimum(self.averaging, count / (9.0 + count))
+        # The first accepted step copies, so that the average never holds the zeros that it was created with.
+        decay = ops.where(count <= 1.0, 0.0, decay)
+        for variable in variables:
+            average = self.averages[self._get_variable_index(variable)]
+            old = self._value(average)
+            average.assign(ops.where(accepted, decay * old + (1.0 - decay) * self._value(variable), old))
+
+    def scale_loss(self, loss):
+        if not self.loss_scaling:
+            return loss
+        return loss * (self._value(self.loss_scale) if self.built else LARGEST_LOSS_SCALE)
+
+    @property
+    def learning_rate(self):
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def iterations(self):
+        """Number of steps that were applied."""
+        return self.inner_optimizer.iterations
+
+    def finalize_variable_values(self, var_list):
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self):
+        return {
+            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "clipping": None if self.clipping is None else keras.saving.serialize_keras_object(self.clipping),
+            "accumulate_steps": self.accumulate_steps,
+            "averaging": self.averaging,
+            "loss_scaling": self.loss_scaling,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("inner_optimizer", "clipping"):
+            config[key] = keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        return cls(**config)
