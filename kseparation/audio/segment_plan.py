@@ -9,8 +9,8 @@ class SegmentPlan:
     """Where the segments of a track begin, and how they fade into each other.
 
     Segments are weighted by a raised cosine and divided by the sum of the weights that meet at a sample, so that
-    segments which agree give exactly themselves. More overlap hides the edges of segments, where a model hears less context, and
-    costs time in proportion to 1 / (1 - overlap). The last segment reaches beyond the track.
+    segments which agree give exactly themselves. More overlap hides the edges of segments, where a model hears less
+    context, and costs time in proportion to 1 / (1 - overlap). The last segment reaches beyond the track.
 
     Args:
         samples: length of the track, from 1.
