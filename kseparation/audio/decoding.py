@@ -31,8 +31,8 @@ class Decoder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _SoundFile(path)
+        self._name = os.fsencode(path)  # soundfile refuses a text that is not valid UTF-8
+        self._file = _SoundFile(self._name)
         self._position = 0
         self.in_order = self._file.format in IN_ORDER_FORMATS
         self._kept: deque[tuple[int, np.ndarray]] = deque()
@@ -69,7 +69,7 @@ class Decoder:
     def _read_in_order(self, start: int, samples: int) -> np.ndarray:
         if self._kept and start < self._kept[0][0]:
             self._file.close()
-            self._file, self._position = _SoundFile(self._path), 0
+            self._file, self._position = _SoundFile(self._name), 0
             self._kept.clear()
         while self._position < start + samples:
             block = self._file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)

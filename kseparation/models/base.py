@@ -9,6 +9,14 @@ from kseparation.metrics import GlobalSDRMetric
 from kseparation.metrics.loss_part import LossPart
 
 
+class _Scores:
+    """Metrics of one `compile`. A plain object, because Keras takes a metric that is an attribute for state of the built model."""
+
+    def __init__(self, parts=(), others=()):
+        self.parts = {name: LossPart(name=name) for name in parts}
+        self.others = list(others)
+
+
 @keras.saving.register_keras_serializable("kseparation")
 class TrackedModel(keras.Model):
     """A Keras model that logs each part of its loss by name and cannot lose a bad value.
@@ -19,26 +27,32 @@ class TrackedModel(keras.Model):
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        names = loss.part_names() if isinstance(loss, Objective) else []
-        self.loss_parts = {name: LossPart(name=name) for name in ("total", *names)} if names else {}
+        tracked = isinstance(loss, Objective)
+        self._scores = _Scores(("total", *loss.part_names()), self.family_metrics()) if tracked else _Scores()
+
+    def family_metrics(self) -> list[keras.metrics.Metric]:
+        """Returns the metrics that every training of this family logs, updated with (y_true, y_pred)."""
+        return []
+
+    @property
+    def metrics(self):
+        scores = getattr(self, "_scores", None)
+        return super().metrics + ([*scores.parts.values(), *scores.others] if scores else [])
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Adds up the loss parts, logs them, and makes a loss that is not finite visible to every gradient."""
-        if not getattr(self, "loss_parts", None):
+        if not self._scores.parts:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         parts = self.loss.parts(y, y_pred)
         total = sum(parts.values())
         for name, value in {"total": total, **parts}.items():
-            self.loss_parts[name].update_state(ops.stop_gradient(value), running=not training)
-        self.track_scores(y, y_pred)
+            self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
+        for metric in self._scores.others:
+            metric.update_state(ops.stop_gradient(y), ops.stop_gradient(y_pred))
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the
         # optimizer's gate sees it.
         gate = ops.where(ops.isfinite(total), ops.ones_like(total), total - total)
         return total * ops.stop_gradient(gate)
-
-    def track_scores(self, y, y_pred):
-        """Updates the family's own metrics; none here."""
-
 
 @keras.saving.register_keras_serializable("kseparation")
 class Separator(TrackedModel):
@@ -75,12 +89,8 @@ class Separator(TrackedModel):
         self.channels = channels
         self.segment_samples = segment_samples
 
-    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        self.score = GlobalSDRMetric(name="sdr_global")
-
-    def track_scores(self, y, y_pred):
-        self.score.update_state(ops.stop_gradient(y), ops.stop_gradient(y_pred))
+    def family_metrics(self):
+        return [GlobalSDRMetric(name="sdr")]
 
     def predict_segments(self, mixtures: np.ndarray) -> np.ndarray:
         """Separates a batch of segments; compiled once for each shape.

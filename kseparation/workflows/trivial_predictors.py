@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
+import scipy.fft
 
 WINDOW_SAMPLES = 2048
 HOP_SAMPLES = 512
@@ -29,14 +31,16 @@ class MultitrackSong(Protocol):
 
 
 def spectrum(audio: np.ndarray) -> np.ndarray:
-    """Short-time spectrum: `(samples, channels)` -> `(frames, channels, bins)`, one frame each 512 samples, no padding."""
-    frames = np.lib.stride_tricks.sliding_window_view(audio, WINDOW_SAMPLES, axis=0)[::HOP_SAMPLES]
-    return np.fft.rfft(frames * _WINDOW)
+    """Short-time spectrum `(frames, channels, bins)` of `(samples, channels)`: a frame each 512 samples, no padding."""
+    rows = np.ascontiguousarray(audio.T)
+    frames = np.lib.stride_tricks.sliding_window_view(rows, WINDOW_SAMPLES, axis=1)[:, ::HOP_SAMPLES]
+    # SciPy's transform of float32 is five times as fast as NumPy's.
+    return scipy.fft.rfft(frames * _WINDOW).transpose(1, 0, 2)
 
 
 def overlap_add(spectrum: np.ndarray) -> np.ndarray:
     """Undoes `spectrum` but for the first and last 1536 samples, which fewer than four frames cover."""
-    frames = np.fft.irfft(spectrum, WINDOW_SAMPLES) * (_WINDOW / _WINDOW_SQUARES)  # (frames, channels, window)
+    frames = scipy.fft.irfft(spectrum, WINDOW_SAMPLES) * (_WINDOW / _WINDOW_SQUARES)  # (frames, channels, window)
     hops = WINDOW_SAMPLES // HOP_SAMPLES
     parts = frames.reshape(*frames.shape[:2], hops, HOP_SAMPLES)
     joined = np.zeros((len(frames) + hops - 1, HOP_SAMPLES, frames.shape[1]), np.float32)
@@ -147,7 +151,7 @@ def fit_trivial_predictors(songs: Iterable[MultitrackSong], stems: Sequence[str]
             power += _inner(mixture[own], mixture[own])
             power_bins += _inner_by_bin(mixture_bins, mixture_bins)
             for index, stem in enumerate(stems):
-                audio = read_padded(lambda first, n, stem=stem: song.read(stem, first, n), start, stop, song.samples)
+                audio = read_padded(partial(song.read, stem), start, stop, song.samples)
                 cross[index] += _inner(audio[own], mixture[own])
                 cross_bins[index] += _inner_by_bin(spectrum(audio), mixture_bins)
     if not count:
@@ -158,7 +162,7 @@ def fit_trivial_predictors(songs: Iterable[MultitrackSong], stems: Sequence[str]
 
 
 def _frame_chunks(samples: int) -> Iterator[tuple[int, int]]:
-    """Yields first sample and number of frames: every sample of the song lies in exactly four frames, some of them outside."""
+    """Yields first sample and number of frames, such that every sample of the song lies in exactly four frames."""
     starts = range(HOP_SAMPLES - WINDOW_SAMPLES, samples, HOP_SAMPLES)
     for index in range(0, len(starts), _FRAMES_AT_ONCE):
         part = starts[index : index + _FRAMES_AT_ONCE]
@@ -170,6 +174,6 @@ def _inner(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _inner_by_bin(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Real part of the inner product over frames and channels: `(frames, channels, bins)` twice -> `(bins,)` float64."""
+    """Real inner product over frames and channels, `(frames, channels, bins)` twice -> `(bins,)` float64."""
     products = first.real * second.real + first.imag * second.imag
     return products.sum(axis=(0, 1), dtype=np.float64)
