@@ -9,7 +9,13 @@ from kseparation.errors import MachineError, UserError
 from kseparation.storage import run_lock
 from kseparation.storage.run_lock import RunLock
 
-HOLD = "import sys, time; from kseparation.storage.run_lock import RunLock; RunLock(sys.argv[1]).__enter__(); print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from kseparation.storage.run_lock import RunLock
+RunLock(sys.argv[1]).__enter__()
+print("held", flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
