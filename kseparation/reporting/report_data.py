@@ -1,0 +1,73 @@
+"""What a report is made of."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A few seconds of one song, to be heard and seen.
+
+    Args:
+        track: name of the song.
+        start_seconds: where the excerpt begins.
+        sample_rate: of all signals, in Hz.
+        mixture: what the model heard, float32 `(samples, channels)`.
+        references: the true stems by name, same shape each.
+        estimates: the separated stems by name, same shape each.
+    """
+
+    track: str
+    start_seconds: float
+    sample_rate: int
+    mixture: np.ndarray = field(repr=False)
+    references: Mapping[str, np.ndarray] = field(repr=False)
+    estimates: Mapping[str, np.ndarray] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows; what is left out has no section.
+
+    Args:
+        title: headline of the page.
+        summary: what `evaluate` returns, None for a run without an evaluation.
+        history: rows of a run's `metrics.jsonl`.
+        excerpts: songs to hear, one or two.
+        facts: tables at the end of the page by heading, such as `{"Model": {"parameters": 12345}}`.
+        config_text: the resolved config of the run.
+        notes: sentences that a reader of the scores must know.
+    """
+
+    title: str
+    summary: Mapping[str, Any] | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    excerpts: Sequence[Excerpt] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config_text: str = ""
+    notes: Sequence[str] = ()
+
+
+def read_history(path: str | Path) -> list[dict[str, Any]]:
+    """Reads the rows of `metrics.jsonl`; a last line that a killed run left incomplete is dropped.
+
+    Args:
+        path: the file; one that does not exist has no rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for number, line in enumerate(lines):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines) - 1:
+                raise
+    return rows

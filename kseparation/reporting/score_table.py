@@ -1,0 +1,95 @@
+"""The scores of an evaluation as rows, as text, and as a sentence."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TRIVIAL_TITLES = {
+    "zeros": "silence",
+    "mixture": "the mixture itself",
+    "constant_gain": "constant gain",
+    "constant_mask": "constant mask",
+}
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One line of the score table, in dB; None where there is no value.
+
+    Args:
+        stem: name of the stem, or `mean`.
+        model: the global SDR of the model.
+        trivial: the global SDR of each trivial predictor by name.
+        best_trivial: the highest of them; in the row `mean` the mean over stems of the highest.
+        difference: model minus best trivial.
+        si_sdr: the scale-invariant SDR of the model.
+    """
+
+    stem: str
+    model: float | None
+    trivial: Mapping[str, float | None]
+    best_trivial: float | None
+    difference: float | None
+    si_sdr: float | None
+
+
+def score_rows(summary: Mapping[str, Any]) -> list[ScoreRow]:
+    """Returns a row per stem and one for their mean, from the summary of an evaluation."""
+    return [
+        _row(stem, scores, summary["trivial"])
+        for stem, scores in [*summary["stems"].items(), ("mean", summary["mean"])]
+    ]
+
+
+def score_text(summary: Mapping[str, Any]) -> str:
+    """Returns the table for a terminal."""
+    names = list(summary["trivial"])
+    rows = [["SDR in dB", "model", *names, "best trivial", "model - best"]]
+    for row in score_rows(summary):
+        trivial = [decibels(row.trivial[name]) for name in names]
+        rows.append(
+            [row.stem, decibels(row.model), *trivial, decibels(row.best_trivial), decibels(row.difference, sign=True)]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def verdict(summary: Mapping[str, Any]) -> str:
+    """Says in plain words how the model compares with the trivial predictors."""
+    row = score_rows(summary)[-1]
+    if row.difference is None:
+        return "The scores are not finite, so they cannot be compared."
+    mean = (
+        f"The mean SDR is {decibels(row.model)} dB; the best trivial predictors reach {decibels(row.best_trivial)} dB."
+    )
+    if abs(row.difference) < 0.05:
+        return f"{mean} The model is no better than predictors without a network."
+    if row.difference < 0:
+        return f"{mean} The model is {-row.difference:.1f} dB worse than predictors without a network."
+    behind = [one.stem for one in score_rows(summary)[:-1] if one.difference is not None and one.difference <= 0]
+    but = f", but not for {_listed(behind)}" if behind else ""
+    return f"{mean} The model is {row.difference:.1f} dB better than predictors without a network{but}."
+
+
+def decibels(value: float | None, sign: bool = False) -> str:
+    """Formats a score with two digits, a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:+.2f}" if sign else f"{value:.2f}"
+
+
+def _row(stem: str, scores: Mapping[str, Any], trivial: Mapping[str, Any]) -> ScoreRow:
+    model, best = scores["sdr_global"], scores["trivial_sdr_global"]
+    difference = None if model is None or best is None else model - best
+    by_name = {name: None if values is None else values[stem] for name, values in trivial.items()}
+    return ScoreRow(stem, model, by_name, best, difference, scores["si_sdr"])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = [(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,282 @@
+"""Scores a separator on whole songs, beside predictors without a network."""
+
+import contextlib
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kseparation.data.builtin.prepare import prepare_builtin
+from kseparation.data.builtin.settings import BuiltinSettings
+from kseparation.data.track_folder import SPLITS, TrackFolder
+from kseparation.errors import UserError, did_you_mean
+from kseparation.metrics import TRACK_METRICS
+from kseparation.reporting.report import write_report
+from kseparation.reporting.report_data import Excerpt, ReportData, read_history
+from kseparation.reporting.score_table import score_text
+from kseparation.storage.atomic import write_json
+from kseparation.storage.cache import cache_folder
+from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
+from kseparation.workflows.whole_track import separate_blocks
+
+METRIC_KEYS = {"sdr": "sdr_global", "si_sdr": "si_sdr"}
+# The keys of a stem in summary.json; those that were not asked for are null.
+STEM_KEYS = (
+    "sdr_global", "mixture_sdr_global", "trivial_sdr_global", "sdr_museval_median", "isr", "sir", "sar", "si_sdr",
+)  # fmt: skip
+EXCERPT_SECONDS = 10
+SONGS_TO_HEAR = 2
+_PACKAGES = ("kseparation", "keras", "tensorflow-cpu", "tensorflow", "torch", "jax", "numpy")
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """The scores of one song, in dB.
+
+    Args:
+        track: name of the song.
+        seconds: its length.
+        scores: metric -> stem -> value of the model.
+        trivial: predictor -> stem -> global SDR.
+    """
+
+    track: str
+    seconds: float
+    scores: Mapping[str, Mapping[str, float]]
+    trivial: Mapping[str, Mapping[str, float]]
+
+
+def evaluate(
+    model: Any,
+    data: str,
+    subset: str = "test",
+    metrics: Sequence[str] = ("sdr", "si_sdr"),
+    out: str | Path = "results",
+    overlap: float = 0.5,
+    model_name: str | None = None,
+    builtin_settings: BuiltinSettings | None = None,
+    run_folder: str | Path | None = None,
+) -> dict[str, Any]:
+    """Separates every song of a subset, scores the stems, and writes `summary.json` and `report.html`.
+
+    The scores stand beside those of four predictors without a network: a model that does not beat them has learned
+    nothing of use. Songs pass block by block, so that memory does not grow with their length.
+
+    Args:
+        model: a separator: `stems`, `sample_rate`, `channels`, `segment_samples` and `predict_segments`.
+        data: `builtin`, or the root of a data set.
+        subset: `test`, `validation` or `train`.
+        metrics: `sdr` and `si_sdr`. `sdr` is always scored, because the trivial predictors are compared by it.
+        out: folder for the results.
+        overlap: part of a segment shared with the next, 0 to below 1. Defaults to 0.5.
+        model_name: how the model is called in the results. Defaults to its `name`.
+        builtin_settings: which built-in music, where `data` is `builtin`.
+        run_folder: of the training, for the curves and the config in the report.
+
+    Returns:
+        what `summary.json` holds: `model`, `data`, `subset`, `tracks` (their number), `stems`, `mean`, `trivial`
+        (predictor -> stem -> mean over songs, null where it could not be fitted), `notes` and `per_track`.
+
+    Raises:
+        UserError: unknown subset or metric, no songs, or a song lacks a stem of the model.
+        CheckFailed: the model gives values that are not finite.
+    """
+    _check_names(subset, metrics)
+    tracks, training = _open_data(model, data, subset, builtin_settings)
+    predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
+    metrics = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
+    per_track, excerpts = [], []
+    for track in _counted(tracks, "evaluating"):
+        scores, excerpt = _score_track(model, track, predictors, metrics, overlap, hear=len(excerpts) < SONGS_TO_HEAR)
+        per_track.append(scores)
+        excerpts += [excerpt] if excerpt else []
+    name = model_name or str(getattr(model, "name", type(model).__name__))
+    head = {"model": name, "data": str(data), "subset": subset, "tracks": len(tracks)}
+    summary = head | summarise(per_track, model.stems, metrics) | {"notes": _notes(subset, predictors)}
+    summary["per_track"] = [_track_record(scores) for scores in per_track]
+    print(score_text(summary), file=sys.stderr)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "summary.json", summary)
+    write_report(out / "report.html", _report_data(model, summary, excerpts, overlap, run_folder))
+    return summary
+
+
+def summarise(per_track: Sequence[TrackScores], stems: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    """Means over songs: `stems` and their `mean` with the keys of `summary.json`, and `trivial`.
+
+    `trivial_sdr_global` of a stem is the highest mean over songs among the trivial predictors; in `mean` it is the
+    mean of that over stems.
+    """
+    trivial = {name: _mean_by_stem([one.trivial.get(name) for one in per_track], stems) for name in TRIVIAL_NAMES}
+    fitted = {name: values for name, values in trivial.items() if values is not None}
+    table = {}
+    for stem in stems:
+        table[stem] = dict.fromkeys(STEM_KEYS)
+        table[stem]["mixture_sdr_global"] = fitted["mixture"][stem]
+        table[stem]["trivial_sdr_global"] = max(values[stem] for values in fitted.values())
+        for metric in metrics:
+            table[stem][METRIC_KEYS[metric]] = float(np.mean([one.scores[metric][stem] for one in per_track]))
+    columns = {key: [table[stem][key] for stem in stems] for key in STEM_KEYS}
+    mean = {key: None if None in values else float(np.mean(values)) for key, values in columns.items()}
+    return {"stems": table, "mean": mean, "trivial": trivial}
+
+
+def _check_names(subset: str, metrics: Sequence[str]) -> None:
+    if subset not in SPLITS:
+        raise UserError(f"`subset` is unknown. Received: subset={subset!r}. {did_you_mean(subset, SPLITS)}")
+    for metric in metrics:
+        if metric not in TRACK_METRICS:
+            raise UserError(
+                f"`metrics` has an unknown name. Received: {metric!r}. {did_you_mean(metric, TRACK_METRICS)}"
+            )
+
+
+def _open_data(model: Any, data: str, subset: str, builtin_settings: BuiltinSettings | None) -> tuple[list, list]:
+    root = prepare_builtin(builtin_settings or BuiltinSettings(), cache_folder()) if data == "builtin" else Path(data)
+    songs = TrackFolder(str(root), model.stems, model.sample_rate, model.channels)
+    tracks = songs.tracks(subset)
+    has_training = (root / "train").is_dir() and any(path.is_dir() for path in (root / "train").iterdir())
+    return tracks, songs.tracks("train") if has_training else []
+
+
+def _score_track(
+    model: Any, track: Any, predictors: TrivialPredictors, metrics: Sequence[str], overlap: float, hear: bool
+) -> tuple[TrackScores, Excerpt | None]:
+    scores = {name: TRACK_METRICS[name](model.stems) for name in metrics}
+    trivial = {name: TRACK_METRICS["sdr"](model.stems) for name in predictors.names}
+    window = _window_to_hear(track, model.stems) if hear else slice(0, 0)
+    heard, position = [], 0
+    for estimate in separate_blocks(model, track.read_mixture, track.samples, overlap):
+        length = estimate.shape[1]
+        reference = _read_stems(track, model.stems, position, length)
+        for score in scores.values():
+            score.update(reference, estimate)
+        for name, guess in predictors.estimates(track.read_mixture, position, length, track.samples):
+            trivial[name].update(reference, guess)
+        heard.append(estimate[:, max(window.start - position, 0) : max(window.stop - position, 0)])
+        position += length
+    seconds = track.samples / model.sample_rate
+    results = [{name: score.result() for name, score in group.items()} for group in (scores, trivial)]
+    excerpt = _excerpt(model, track, window, np.concatenate(heard, axis=1)) if hear else None
+    return TrackScores(track.name, seconds, *results), excerpt
+
+
+def _read_stems(track: Any, stems: Sequence[str], start: int, samples: int) -> np.ndarray:
+    return np.stack([track.read(stem, start, samples) for stem in stems])
+
+
+def _window_to_hear(track: Any, stems: Sequence[str]) -> slice:
+    """The ten seconds in which the stem that is heard least is heard most."""
+    second = track.sample_rate
+    starts = range(0, track.samples, second)
+    energy = np.array([np.square(_read_stems(track, stems, start, second)).sum(axis=(1, 2)) for start in starts])
+    share = np.cumsum(np.pad(energy / np.maximum(energy.sum(axis=0), 1e-12), ((1, 0), (0, 0))), axis=0)
+    length = min(EXCERPT_SECONDS, len(starts))
+    best = int(np.argmax((share[length:] - share[:-length]).min(axis=1)))
+    return slice(best * second, min((best + length) * second, track.samples))
+
+
+def _excerpt(model: Any, track: Any, window: slice, heard: np.ndarray) -> Excerpt:
+    length = window.stop - window.start
+    return Excerpt(
+        track=track.name,
+        start_seconds=window.start / model.sample_rate,
+        sample_rate=model.sample_rate,
+        mixture=track.read_mixture(window.start, length),
+        references={stem: track.read(stem, window.start, length) for stem in model.stems},
+        estimates=dict(zip(model.stems, heard, strict=True)),
+    )
+
+
+def _mean_by_stem(values: Sequence[Mapping[str, float] | None], stems: Sequence[str]) -> dict[str, float] | None:
+    """Mean over songs for each stem, and the mean of those; None where the predictor could not be fitted."""
+    if None in values:
+        return None
+    means = {stem: float(np.mean([one[stem] for one in values])) for stem in stems}
+    return means | {"mean": float(np.mean(list(means.values())))}
+
+
+def _track_record(scores: TrackScores) -> dict[str, Any]:
+    keys = {METRIC_KEYS[metric]: values for metric, values in scores.scores.items()}
+    stems = {stem: {key: values[stem] for key, values in keys.items()} for stem in scores.scores["sdr"]}
+    mean = {key: float(np.mean(list(values.values()))) for key, values in keys.items()}
+    return {"track": scores.track, "seconds": scores.seconds, "stems": stems, "mean": mean, "trivial": scores.trivial}
+
+
+def _notes(subset: str, predictors: TrivialPredictors) -> list[str]:
+    if not predictors.training_songs:
+        return ["The data set has no training songs, so constant gain and constant mask could not be fitted."]
+    if subset == "train":
+        return [
+            "These are training songs: the model and the fitted predictors have heard them, so the scores flatter both."
+        ]
+    return []
+
+
+def _counted(tracks: Sequence[Any], words: str) -> Iterable[Any]:
+    """Passes the songs on, with a progress bar on a terminal and a line for each song elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(tracks, desc=words, unit="song")
+        return
+    for index, track in enumerate(tracks, start=1):
+        print(f"{words}: song {index} of {len(tracks)}, {track.name}", file=sys.stderr)
+        yield track
+
+
+def _report_data(
+    model: Any, summary: Mapping[str, Any], excerpts: list[Excerpt], overlap: float, run_folder: str | Path | None
+) -> ReportData:
+    run = None if run_folder is None else Path(run_folder)
+    config = run / "config.yaml" if run else None
+    return ReportData(
+        title=f"{summary['model']} on {summary['data']}, {summary['subset']}",
+        summary=summary,
+        history=read_history(run / "metrics.jsonl") if run else (),
+        excerpts=excerpts,
+        facts={
+            "Model": _model_facts(model, summary, overlap),
+            "Data": _data_facts(summary),
+            "Environment": environment_facts(),
+        },
+        config_text=config.read_text(encoding="utf-8") if config and config.is_file() else "",
+        notes=summary["notes"],
+    )
+
+
+def _model_facts(model: Any, summary: Mapping[str, Any], overlap: float) -> dict[str, Any]:
+    facts = {
+        "name": summary["model"],
+        "class": type(model).__name__,
+        "stems": ", ".join(model.stems),
+        "sample rate": f"{model.sample_rate} Hz",
+        "channels": model.channels,
+        "segment": f"{model.segment_samples / model.sample_rate:.2f} s, overlap {overlap:g}",
+    }
+    return facts | ({"parameters": f"{model.count_params():,}"} if hasattr(model, "count_params") else {})
+
+
+def _data_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = sum(one["seconds"] for one in summary["per_track"])
+    return {
+        "data set": summary["data"],
+        "subset": summary["subset"],
+        "songs": summary["tracks"],
+        "length": f"{seconds:.0f} s",
+    }
+
+
+def environment_facts() -> dict[str, str]:
+    """Returns the versions that a result depends on, of what is installed."""
+    versions = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    backend = {"backend": sys.modules["keras"].backend.backend()} if "keras" in sys.modules else {}
+    return {"Python": platform.python_version(), "system": platform.platform(terse=True)} | backend | versions
