@@ -51,6 +51,7 @@ def check_arguments(
         for name, parameter in inspect.signature(constructor, eval_str=True).parameters.items()
         if parameter.kind in _NAMED and name not in provided
     }
+    known = where.known_keys if isinstance(where, Place) else ()
     checked = {}
     for name, value in arguments.items():
         place = _below(where, name)
@@ -59,7 +60,9 @@ def check_arguments(
         elif name in provided:
             found.add(place, "is set by the run itself. Remove it.")
         else:
-            found.add(place, f"is not an argument of `{constructor.__name__}`. {did_you_mean(name, parameters)}")
+            found.add(
+                place, f"is not an argument of `{constructor.__name__}`. {did_you_mean(name, [*parameters, *known])}"
+            )
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in arguments:
             found.add(where, f"lacks `{name}`, which `{constructor.__name__}` requires.")

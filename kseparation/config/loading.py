@@ -1,6 +1,7 @@
 """Config file and `--set` overrides -> RunConfig, with everything that is wrong reported at once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _shape(tree: dict[str, Any], parts: list[Any], record: type[ComponentConfig]
     fields = _keys(record)
     tree[parts[-1]] = {key: item for key, item in value.items() if key in fields} | {
         "arguments": {key: item for key, item in value.items() if key not in fields},
-        "place": place.below(*parts),
+        "place": replace(place.below(*parts), known_keys=tuple(fields)),
     }
 
 

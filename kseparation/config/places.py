@@ -19,11 +19,13 @@ class Place:
         key: dotted key of the part, such as `loss.0`.
         sources: maps a dotted key to where it was written, such as `run.yaml:12`.
         default: what is said of a key that was written nowhere.
+        known_keys: keys that the part has besides the arguments of what it names, for suggestions.
     """
 
     key: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     default: str = ""
+    known_keys: tuple[str, ...] = ()
 
     def below(self, *parts: str | int) -> "Place":
         """Returns the place of a key below this one."""

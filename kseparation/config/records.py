@@ -127,7 +127,8 @@ class TrainingConfig(Record):
         accumulate_steps: forward passes whose gradients are averaged into one optimizer step.
         optimizer: name, peak learning rate, weight decay.
         warmup_steps: optimizer steps of linear rise to the peak learning rate.
-        schedule: course after the warm-up: `cosine` falls to zero at the end, `constant` stays.
+        schedule: course after the warm-up: `cosine` falls to zero at the end, `linear_tail` falls in a straight line over the
+            last 40 %, `constant` stays.
         clip_norm: largest norm of all gradients together; None does not clip.
         ema: decay of the running mean of the weights that is validated and saved, in [0, 1); 0 is none.
         dtype_policy: Keras dtype policy; spectra, losses and metrics stay float32.
@@ -144,7 +145,7 @@ class TrainingConfig(Record):
     accumulate_steps: int = Field(1, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
     warmup_steps: int = Field(1000, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear_tail", "constant"] = "cosine"
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     ema: float = Field(0.999, ge=0, lt=1)
     dtype_policy: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
@@ -173,7 +174,7 @@ class EvaluationConfig(Record):
     """How whole tracks are scored: the metrics, and the overlap of the segments they are separated in."""
 
     metrics: Annotated[
-        tuple[Literal["sdr", "si_sdr", "bss_eval"], ...], Field(strict=False, min_length=1), AfterValidator(_distinct)
+        tuple[Literal["sdr", "si_sdr"], ...], Field(strict=False, min_length=1), AfterValidator(_distinct)
     ] = ("sdr",)
     overlap: _Overlap = 0.5
 

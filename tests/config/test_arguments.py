@@ -59,3 +59,9 @@ def test_problems_of_several_components_are_collected_with_their_lines() -> None
         problems.raise_if_any()
     assert "run.yaml:4: `model.width` must be a whole number. Received: 'x'" in str(error.value)
     assert "run.yaml:3: `model.depth` is not an argument of `Net`." in str(error.value)
+
+
+def test_a_misspelt_key_of_the_record_itself_is_recognised() -> None:
+    place = Place("data", {"data.sample_rat": "run.yaml:2"}, known_keys=("name", "sample_rate"))
+    with pytest.raises(UserError, match="run.yaml:2: `data.sample_rat` is not an argument.*Did you mean `sample_rate`"):
+        check_arguments(Net, {"sample_rat": 8000, "width": 1}, place, ["stems"])

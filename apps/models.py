@@ -1,0 +1,11 @@
+"""Lists architectures and presets. `python apps/models.py --help` lists the flags; `kseparation models` is the same."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the package of this clone, installed or not
+
+from kseparation.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["models", *sys.argv[1:]]))

@@ -1,0 +1,11 @@
+"""Separates audio files into stems. `python apps/separate.py --help` lists the flags; `kseparation separate` is the same."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the package of this clone, installed or not
+
+from kseparation.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["separate", *sys.argv[1:]]))

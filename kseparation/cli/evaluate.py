@@ -1,0 +1,40 @@
+"""`evaluate`: a model and a data set -> scores."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags as absl_flags
+
+from kseparation.cli.flags import Verb, model_name
+from kseparation.errors import UserError
+
+
+def _define(flags: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_string("model", None, "Run folder or .keras file. Required.", flag_values=flags)
+    absl_flags.DEFINE_string("data", "builtin", "builtin, or the root of a data set.", flag_values=flags)
+    absl_flags.DEFINE_string("subset", "test", "Part of the data set.", flag_values=flags)
+    absl_flags.DEFINE_list("metrics", ["sdr", "si_sdr"], "sdr, si_sdr, comma-separated.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "out", "results", "Folder for the scores of each track and the summary.", flag_values=flags
+    )
+
+
+def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, Any]:
+    if not flags.model:
+        raise UserError("`--model` is required: a run folder or a .keras file. `kseparation train` makes one.")
+    from kseparation.models import load_model
+    from kseparation.workflows.evaluate import evaluate
+
+    return evaluate(
+        load_model(flags.model),
+        flags.data,
+        subset=flags.subset,
+        metrics=tuple(flags.metrics),
+        out=flags.out,
+        model_name=model_name(flags.model),
+        run_folder=flags.model if Path(flags.model).is_dir() else None,
+    )
+
+
+VERB = Verb("evaluate", "Scores a model on a data set, beside predictors without a network.", _define, _run)

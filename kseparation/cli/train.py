@@ -1,0 +1,70 @@
+"""`train`: one config, one run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags as absl_flags
+
+import kseparation
+from kseparation.cli.flags import Verb
+from kseparation.errors import UserError
+
+DEFAULT_CONFIG = "configs/demo/separation.yaml"
+
+
+def _define(flags: absl_flags.FlagValues) -> None:
+    absl_flags.DEFINE_string("config", DEFAULT_CONFIG, "YAML file of the run.", flag_values=flags)
+    absl_flags.DEFINE_multi_string(
+        "set", [], "Change one value of the config: a.b=value. Repeatable; list items go by index.", flag_values=flags
+    )
+    absl_flags.DEFINE_string("run_dir", None, "Run folder; else runs/<config name>-<backend>-<n>.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "resume",
+        "auto",
+        "auto continues the newest unfinished run; never, must, or the path of a run.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer("epochs", None, "Short for --set training.epochs=...", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_boolean(
+        "strict", False, "Stop at the first fault instead of skipping the step.", flag_values=flags
+    )
+    absl_flags.DEFINE_list(
+        "allow",
+        [],
+        "Config keys that may differ from those of the run that is resumed, comma-separated.",
+        flag_values=flags,
+    )
+
+
+def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, Any]:
+    from kseparation.config import load_config
+
+    overrides = list(flags.set)
+    if flags.epochs is not None:
+        overrides.append(f"training.epochs={flags.epochs}")
+    config = load_config(find_config(flags.config), overrides)
+    from kseparation.workflows.train import train  # imports Keras: only once the config is known to be right
+
+    run_dir = Path(flags.run_dir) if flags.run_dir else None
+    result = train(config, run_dir=run_dir, resume=flags.resume, strict=flags.strict, allow=tuple(flags.allow))
+    return {"run_folder": str(result.run_folder), **result.summary}
+
+
+def find_config(path: str) -> Path:
+    """Returns the path of a config. One that comes with the package is found from any folder.
+
+    Raises:
+        UserError: `path` is the default config, and neither this folder nor the package has it.
+    """
+    if path != DEFAULT_CONFIG or Path(path).exists():
+        return Path(path)
+    shipped = Path(kseparation.__file__).parents[1] / path
+    if not shipped.exists():
+        raise UserError(
+            f"`--config` is required outside the project's folder. Received: nothing, and no {path} is here."
+        )
+    return shipped
+
+
+VERB = Verb("train", "Trains a run; without flags a small one on music that it makes itself.", _define, _run)
