@@ -1,0 +1,186 @@
+"""The callbacks with which `train` follows a run: log, progress, checkpoints, the best model."""
+
+import contextlib
+import sys
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from kseparation.storage.atomic import atomic_file
+from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training.run_log import RunLog
+from kseparation.training.state import read_state
+from kseparation.training.weight_averaging import averaged_weights
+
+# Keras' own running mean, which one bad step spoils for an epoch; `total` takes its place.
+KERAS_MEAN = "loss"
+VALIDATION = "val_"
+
+
+def save_model(model: keras.Model, path) -> None:
+    """Writes a `.keras` file with the averaged weights; it takes its name only when it is complete."""
+    with averaged_weights(model), atomic_file(path) as temporary:
+        model.save(temporary, include_optimizer=False)
+
+
+class LogSteps(keras.callbacks.Callback):
+    """Writes each step to the log, shows it, and counts faults.
+
+    Args:
+        log: of the run.
+        steps_per_epoch: optimizer steps in an epoch.
+        accumulate_steps: micro-batches in an optimizer step.
+        first_step: steps done before this process.
+        every_n_steps: distance of the lines in `metrics.jsonl`.
+        epochs: of the whole training, for display.
+        tensorboard: a `tensorboardX.SummaryWriter` or None.
+    """
+
+    def __init__(self, log: RunLog, steps_per_epoch: int, accumulate_steps: int, first_step: int, every_n_steps: int, epochs: int, tensorboard=None):
+        super().__init__()
+        self.log = log
+        self.steps_per_epoch = steps_per_epoch
+        self.accumulate_steps = accumulate_steps
+        self.step = first_step
+        self.every_n_steps = every_n_steps
+        self.epochs = epochs
+        self.tensorboard = tensorboard
+        self._pending = []
+        self._skipped = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        self._in_epoch = []
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=self.steps_per_epoch, desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not terminal, leave=False)
+
+    def on_train_batch_end(self, batch, logs=None):
+        parts = {name: float(value) for name, value in (logs or {}).items() if name not in (KERAS_MEAN, "sdr")}
+        self._pending.append(parts)
+        if len(self._pending) < self.accumulate_steps:
+            return
+        # Parts are kept in the order of the log of Keras, sorted, but for the total in front.
+        names = sorted(self._pending[0], key=lambda name: (name != "total", name))
+        parts = {name: float(np.mean([step[name] for step in self._pending])) for name in names}
+        self._pending = []
+        self.step += 1
+        self.log.step(self.step, parts)
+        self._in_epoch.append(parts["total"])
+        optimizer = self.model.optimizer
+        skipped = int(optimizer.skipped_steps)
+        if self._skipped is not None and skipped > self._skipped:
+            self.log.event("fault", self.step, self._epoch, skipped_steps=skipped, skipped_in_a_row=int(optimizer.skipped_in_a_row), **self._named(parts))
+        self._skipped = skipped
+        self._bar.update()
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in parts.items()})
+        if self.step % self.every_n_steps == 0:
+            self._event(parts, skipped)
+
+    def on_train_begin(self, logs=None):
+        self._skipped = int(self.model.optimizer.skipped_steps) if self.model.optimizer.built else 0
+
+    @staticmethod
+    def _named(parts):
+        return {"loss": parts["total"], **{name: value for name, value in parts.items() if name != "total"}}
+
+    def _event(self, parts, skipped):
+        optimizer = self.model.optimizer
+        state = {"lr": float(optimizer.learning_rate), "grad_norm": float(optimizer.gradient_norm), "skipped_steps": skipped}
+        self.log.event("train", self.step, self._epoch, **self._named(parts), **state)
+        if self.tensorboard is not None:
+            for name, value in {**self._named(parts), **state}.items():
+                if np.isfinite(value):
+                    self.tensorboard.add_scalar(f"train/{name}", value, self.step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()
+        values = {name.removeprefix(VALIDATION): float(value) for name, value in (logs or {}).items() if name.startswith(VALIDATION)}
+        finite = [value for value in self._in_epoch if np.isfinite(value)]
+        mean = float(np.mean(finite)) if finite else float("nan")
+        line = f"epoch {epoch + 1}/{self.epochs}  step {self.step}  loss {mean:.4f}"
+        if values:
+            values.pop(KERAS_MEAN, None)
+            score = values.pop("sdr", float("nan"))
+            named = self._named(values)
+            self.log.event("validation", self.step, epoch, **named, sdr_segments=score)
+            line += f"  validation loss {named['loss']:.4f}  segment SDR {score:.2f} dB"
+            if self.tensorboard is not None:
+                for name, value in {**named, "sdr_segments": score}.items():
+                    if np.isfinite(value):
+                        self.tensorboard.add_scalar(f"validation/{name}", value, self.step)
+        skipped = int(self.model.optimizer.skipped_steps)
+        print(line + (f"  skipped steps {skipped}" if skipped else ""), file=sys.stderr, flush=True)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Saves the best and the last model, and ends a training that no longer improves.
+
+    Args:
+        folder: of the run.
+        patience: epochs without a better validation loss before the end; None never ends.
+        progress: what an earlier process left, keys `best_loss`, `best_epoch`.
+    """
+
+    def __init__(self, folder, patience: int | None, progress: dict | None = None):
+        super().__init__()
+        progress = progress or {}
+        self.folder = folder
+        self.patience = patience
+        self.best_loss = float("inf") if progress.get("best_loss") is None else float.fromhex(progress["best_loss"])
+        self.best_epoch = progress.get("best_epoch")
+        self.ended_early = bool(progress.get("ended_early", False))
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        loss = float(logs.get(VALIDATION + "total", logs.get("total", float("nan"))))
+        save_model(self.model, self.folder / "last.keras")
+        if loss < self.best_loss or self.best_epoch is None:
+            self.best_loss, self.best_epoch = (loss if np.isfinite(loss) else float("inf")), epoch
+            save_model(self.model, self.folder / "model.keras")
+        elif self.patience is not None and epoch - self.best_epoch >= self.patience:
+            self.ended_early = True
+            self.model.stop_training = True
+
+    def progress(self) -> dict:
+        """Returns what a later process needs to go on."""
+        best = None if not np.isfinite(self.best_loss) else self.best_loss.hex()
+        return {"best_loss": best, "best_epoch": self.best_epoch, "ended_early": self.ended_early}
+
+
+class SaveCheckpoint(keras.callbacks.Callback):
+    """Writes the whole state at the end of each epoch, from which the same command goes on.
+
+    Args:
+        store: of the run.
+        log: of the run; put on the disk before the checkpoint that counts its lines.
+        steps: gives the number of steps done.
+        best: whose progress is kept with the state.
+    """
+
+    def __init__(self, store: CheckpointStore, log: RunLog, steps: LogSteps, best: KeepBest):
+        super().__init__()
+        self.store = store
+        self.log = log
+        self.steps = steps
+        self.best = best
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.log.flush()
+        progress = {"epoch": epoch + 1, "step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress()}
+        self.store.save(self.steps.step, read_state(self.model), progress)
+
+
+@contextlib.contextmanager
+def tensorboard_writer(folder, wanted: bool, first_step: int = 0):
+    """Yields a TensorBoard writer, or None where it is not wanted; events after `first_step` of an earlier process are hidden."""
+    if not wanted:
+        yield None
+        return
+    from tensorboardX import SummaryWriter
+
+    writer = SummaryWriter(str(folder), purge_step=first_step or None)
+    try:
+        yield writer
+    finally:
+        writer.close()

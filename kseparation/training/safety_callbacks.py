@@ -1,0 +1,96 @@
+"""Callbacks for anyone's `model.fit`: stop where a training has gone bad, and clip gradients."""
+
+import keras
+import numpy as np
+
+from kseparation.training.clipping import FixedNorm, PercentileNorm
+from kseparation.training.guarded_optimizer import GuardedOptimizer
+
+
+class TerminateOnNonFinite(keras.callbacks.Callback):
+    """Ends `fit` when the loss, or too many steps in a row, are not finite; unlike Keras' own callback it sees infinity, and names the step.
+
+    With a `GuardedOptimizer` single bad steps are harmless, and the training ends after `in_a_row` rejected ones. With any other optimizer the weights may be lost at the first, so the
+    training ends there.
+
+    Args:
+        in_a_row: rejected steps in a row that end the training.
+        monitor: key of the log that holds the loss.
+
+    Attributes:
+        reason: why the training was ended, or None.
+
+    Example:
+
+    >>> guard = TerminateOnNonFinite(in_a_row=10)
+    >>> guard.reason is None
+    True
+    """
+
+    def __init__(self, in_a_row: int = 10, monitor: str = "loss"):
+        super().__init__()
+        if in_a_row < 1:
+            raise ValueError(f"`in_a_row` must be at least 1. Received: in_a_row={in_a_row}")
+        self.in_a_row = in_a_row
+        self.monitor = monitor
+        self.reason = None
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        if isinstance(optimizer, GuardedOptimizer):
+            rejected = int(optimizer.skipped_in_a_row) if optimizer.built else 0
+            if rejected >= self.in_a_row:
+                self._stop(f"{rejected} steps in a row had a loss or gradient that is not finite, the last one batch {batch} of epoch {self._epoch}")
+            return
+        value = (logs or {}).get(self.monitor)
+        if value is not None and not np.isfinite(float(value)):
+            self._stop(f"`{self.monitor}` is {float(value)} at batch {batch} of epoch {self._epoch}")
+
+    def _stop(self, reason):
+        self.reason = reason
+        self.model.stop_training = True
+
+
+class GradientClipping(keras.callbacks.Callback):
+    """Limits the global norm of the gradients in anyone's `model.fit`, and rejects steps that are not finite on the way.
+
+    It wraps the model's optimizer in a `GuardedOptimizer` before the first step is compiled; state that the optimizer already has is kept. Give one of the two:
+
+    Args:
+        norm: fixed largest norm.
+        percentile: the limit is this percentile of the norms of the last steps (AutoClip).
+        history_steps: number of steps that the percentile looks back.
+
+    Example:
+
+    >>> clipping = GradientClipping(norm=1.0)
+    """
+
+    def __init__(self, norm: float | None = None, percentile: float | None = None, history_steps: int = 1000):
+        super().__init__()
+        if (norm is None) == (percentile is None):
+            raise ValueError(f"Give either `norm` or `percentile`. Received: norm={norm}, percentile={percentile}")
+        self.rule = FixedNorm(norm) if norm is not None else PercentileNorm(percentile, history_steps)
+
+    def set_model(self, model):
+        super().set_model(model)
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is None:
+            return
+        if isinstance(optimizer, GuardedOptimizer):
+            if optimizer.clipping is not None and optimizer.clipping.get_config() == self.rule.get_config():
+                return
+            optimizer = optimizer.inner_optimizer
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            guarded = GuardedOptimizer(optimizer.inner_optimizer, self.rule, loss_scaling=True)
+        else:
+            guarded = GuardedOptimizer(optimizer, self.rule)
+        model.optimizer = guarded
+        if model.built:
+            guarded.build(model.trainable_variables)
+        # A step compiled with the old optimizer must not be used again.
+        model.train_function = None

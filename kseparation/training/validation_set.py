@@ -1,0 +1,24 @@
+"""Fixed batches for validation, which can be read again at every epoch."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+
+class ValidationSet(keras.utils.PyDataset):
+    """Gives the same (mixtures, stems) batches at each validation.
+
+    Args:
+        batches: list of (x, y), all of one shape.
+    """
+
+    def __init__(self, batches: Sequence[tuple[np.ndarray, np.ndarray]]):
+        super().__init__(workers=0)
+        self.batches = list(batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]

@@ -1,0 +1,108 @@
+"""Names of run folders, and which run a command continues."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kseparation.config.loading import dump_config, load_config
+from kseparation.config.places import join_key
+from kseparation.config.records import RunConfig
+from kseparation.errors import UserError, did_you_mean
+
+CONFIG_FILE = "config.yaml"
+SUMMARY_FILE = "summary.json"
+RESUME = ("auto", "never", "must")
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """The folder to work in and whether a training in it goes on or has ended."""
+
+    folder: Path
+    resumes: bool = False
+    finished: bool = False
+
+
+def _is_run(folder):
+    return (folder / CONFIG_FILE).is_file()
+
+
+def _finished(folder):
+    return (folder / SUMMARY_FILE).is_file()
+
+
+def _same_config(folder, config):
+    return (folder / CONFIG_FILE).read_text(encoding="utf-8") == dump_config(config)
+
+
+def _numbered_runs(parent, stem):
+    pattern = re.compile(re.escape(stem) + r"-(\d+)$")
+    matches = [(int(match.group(1)), folder) for folder in parent.glob(f"{stem}-*") if (match := pattern.match(folder.name))]
+    return sorted(matches)
+
+
+def choose_run(config: RunConfig, backend: str, run_dir: str | Path | None, resume: str, parent: Path = Path("runs")) -> RunChoice:
+    """Decides which folder a `train` command works in.
+
+    Without `run_dir` the newest unfinished run of the same config and backend goes on, else `<parent>/<config name>-<backend>-<n>` is begun. With `run_dir` that folder goes on
+    or is begun.
+
+    Args:
+        config: the resolved config.
+        backend: name of the Keras backend.
+        run_dir: folder asked for, or None.
+        resume: `auto`, `never` (always a new run), `must` (an error where there is nothing to go on with) or the path of a run folder.
+
+    Raises:
+        UserError: what was asked for is not there, or belongs to another config.
+    """
+    if resume not in RESUME:
+        folder = Path(resume)
+        if not _is_run(folder):
+            raise UserError(f"`--resume` must be auto, never, must or a run folder. Received: {resume}. {did_you_mean(resume, RESUME)}")
+        return RunChoice(folder, resumes=True, finished=_finished(folder))
+    if run_dir is not None:
+        folder = Path(run_dir)
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"`--run_dir` is not a folder. Received: {run_dir}")
+        if _is_run(folder):
+            if resume == "never":
+                raise UserError(f"`--run_dir` already holds a run. Received: {run_dir}. Choose another folder, or let it go on with --resume=auto.")
+            return RunChoice(folder, resumes=True, finished=_finished(folder))
+    else:
+        stem = f"{Path(config.source).stem or config.task}-{backend}"
+        runs = _numbered_runs(parent, stem)
+        if resume != "never":
+            for _, folder in reversed(runs):
+                if _is_run(folder) and not _finished(folder) and _same_config(folder, config):
+                    return RunChoice(folder, resumes=True)
+        folder = parent / f"{stem}-{runs[-1][0] + 1 if runs else 1}"
+    if resume == "must":
+        raise UserError(f"`--resume=must` found no unfinished run to go on with. Looked for: {folder}. Start one with --resume=auto.")
+    return RunChoice(folder)
+
+
+def _flat(value, key=""):
+    if isinstance(value, dict):
+        return {name: item for part, inner in value.items() for name, item in _flat(inner, join_key(key, part)).items()}
+    return {key: value}
+
+
+def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()) -> None:
+    """Refuses to go on with a run under another config, for then neither its log nor its score would mean anything.
+
+    Args:
+        folder: of the run.
+        config: asked for now.
+        allow: dotted keys that may differ.
+
+    Raises:
+        UserError: keys differ that are not allowed to; each is listed with both values.
+    """
+    old, new = (_flat(record.model_dump()) for record in (load_config(folder / CONFIG_FILE), config))
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    refused = [key for key in changed if not any(key == name or key.startswith(name + ".") for name in allow)]
+    if refused:
+        listed = "; ".join(f"`{key}` was {old.get(key)!r}, now {new.get(key)!r}" for key in refused)
+        raise UserError(f"The run `{folder}` was begun with another config: {listed}. Choose another --run_dir, or name the keys in --allow={','.join(refused)}.")

@@ -1,0 +1,165 @@
+"""Training a run from its config, to the end or on from where it was."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from kseparation.config.loading import dump_config
+from kseparation.config.records import RunConfig
+from kseparation.data import SegmentBatches, stream, validation_batches
+from kseparation.data.input_check import check_tracks
+from kseparation.errors import TrainingStopped
+from kseparation.reporting.report import write_report
+from kseparation.reporting.report_data import ReportData, read_history
+from kseparation.storage.atomic import read_json, write_json, write_text_atomic
+from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.storage.run_lock import RunLock
+from kseparation.training import TerminateOnNonFinite
+from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint, tensorboard_writer
+from kseparation.training.run_log import METRICS_FILE, RunLog
+from kseparation.training.state import write_state
+from kseparation.training.validation_set import ValidationSet
+from kseparation.training.weight_averaging import ValidateAveragedWeights
+from kseparation.workflows.build import build_augmentations, build_dataset, build_model, build_objective, build_optimizer, check_components, segment_samples
+from kseparation.workflows.environment import describe_environment
+from kseparation.workflows.run_folder import CONFIG_FILE, SUMMARY_FILE, check_same_config, choose_run
+
+logger = logging.getLogger("kseparation")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Folder of the run and what `summary.json` holds."""
+
+    run_folder: Path
+    summary: dict
+
+
+def train(
+    config: RunConfig,
+    run_dir: str | Path | None = None,
+    resume: str = "auto",
+    strict: bool = False,
+    allow: Sequence[str] = (),
+) -> TrainResult:
+    """Trains a model; the same call goes on with a run that was interrupted.
+
+    Args:
+        config: the run.
+        run_dir: folder of the run; by default `runs/<config name>-<backend>-<n>`.
+        resume: `auto`, `never`, `must` or the folder of a run.
+        strict: whether the first step that is not finite ends the training.
+        allow: config keys that may differ from those the run was begun with.
+
+    Raises:
+        UserError: config, data or folder are wrong; nothing has been written then.
+        TrainingStopped: too many steps in a row were not finite.
+    """
+    check_components(config)
+    choice = choose_run(config, keras.backend.backend(), run_dir, resume)
+    if choice.resumes:
+        check_same_config(choice.folder, config, allow)
+    if choice.finished:
+        print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
+        return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
+    dataset = build_dataset(config)
+    songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
+    check_tracks([*songs, *validation_songs])
+    # The model comes before the folder: a config that cannot be built leaves nothing behind.
+    keras.config.set_dtype_policy(config.training.dtype_policy)
+    keras.utils.set_random_seed(config.seed)
+    model = _compiled_model(config)
+    with RunLock(choice.folder):
+        print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
+        if not choice.resumes:
+            write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
+        write_json(choice.folder / "environment.json", describe_environment())
+        summary = _fit(config, model, songs, validation_songs, choice.folder, strict)
+        _write_report(choice.folder, summary)
+        write_json(choice.folder / SUMMARY_FILE, summary)
+    return TrainResult(choice.folder, summary)
+
+
+def _compiled_model(config):
+    model = build_model(config)
+    optimizer = build_optimizer(config)
+    optimizer.build(model.trainable_variables)
+    jit = config.training.jit_compile
+    if jit == "auto":
+        # Keras leaves XLA off on TensorFlow without a GPU, where a step takes half again as long without it; torch runs eagerly.
+        jit = keras.backend.backend() in ("tensorflow", "jax")
+    model.compile(optimizer=optimizer, loss=build_objective(config), jit_compile=jit, auto_scale_loss=False)
+    return model
+
+
+def _fit(config, model, songs, validation_songs, folder, strict):
+    training = config.training
+    store = CheckpointStore(folder / "checkpoints", keep=training.keep_checkpoints)
+    checkpoint = store.load_latest()
+    progress = checkpoint.progress if checkpoint else {}
+    if checkpoint:
+        write_state(model, checkpoint.arrays)
+    first_epoch, first_step = progress.get("epoch", 0), progress.get("step", 0)
+    micro_steps = training.steps_per_epoch * training.accumulate_steps
+    batches = SegmentBatches(
+        songs, config.data.stems, segment_samples(config), training.batch_size, config.seed, build_augmentations(config)
+    )
+    validation = ValidationSet(validation_batches(validation_songs, config.data.stems, segment_samples(config), training.batch_size))
+    log = RunLog(folder, first_step)
+    if checkpoint:
+        log.event("resume", first_step, first_epoch, from_backend=progress.get("backend"))
+        print(f"resumed at epoch {first_epoch + 1}, step {first_step}", file=sys.stderr)
+    guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
+    best = KeepBest(folder, training.early_stopping_patience, progress)
+    with tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard:
+        steps = LogSteps(
+            log, training.steps_per_epoch, training.accumulate_steps, first_step, config.logging.every_n_steps, training.epochs, tensorboard
+        )
+        callbacks = [ValidateAveragedWeights(), steps, guard, best, SaveCheckpoint(store, log, steps, best)]
+        if first_epoch < training.epochs and not best.ended_early:
+            model.fit(
+                stream(batches, micro_steps, first_epoch, config.data.workers),
+                steps_per_epoch=micro_steps,
+                epochs=training.epochs,
+                initial_epoch=first_epoch,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+    log.close()
+    if guard.reason:
+        raise TrainingStopped(f"Training stopped: {guard.reason}. The last sound state is in {folder / 'checkpoints'}; the faults are in {folder / 'metrics.jsonl'}.")
+    return _summary(config, model, steps, best, folder)
+
+
+def _write_report(folder, summary):
+    environment = read_json(folder / "environment.json")
+    packages = environment.pop("packages")
+    data = ReportData(
+        title=folder.name,
+        history=read_history(folder / METRICS_FILE),
+        facts={"Run": summary, "Environment": {**environment, **packages}},
+        config_text=(folder / CONFIG_FILE).read_text(encoding="utf-8"),
+    )
+    write_report(folder / "report.html", data)
+
+
+def _summary(config, model, steps, best, folder):
+    return {
+        "run": str(folder),
+        "task": config.task,
+        "model": config.model.name,
+        "backend": keras.backend.backend(),
+        "parameters": model.count_params(),
+        "steps": steps.step,
+        "epochs": steps.step // config.training.steps_per_epoch,
+        "best_epoch": None if best.best_epoch is None else best.best_epoch + 1,
+        "best_validation_loss": best.best_loss,
+        "skipped_steps": int(model.optimizer.skipped_steps),
+        "ended_early": best.ended_early,
+    }
