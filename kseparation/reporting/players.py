@@ -3,6 +3,7 @@
 import base64
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,13 +51,17 @@ def song_players(excerpt: Excerpt) -> SongPlayers:
     def uri(audio: np.ndarray) -> str:
         return audio_uri(audio * np.float32(gain), excerpt.sample_rate)
 
+    # Encoding is the slowest part of a page, and libsndfile does it side by side.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        mixture, *stems = pool.map(uri, signals)
+    count = len(excerpt.estimates)
     return SongPlayers(
         track=excerpt.track,
         start_seconds=excerpt.start_seconds,
         seconds=len(excerpt.mixture) / excerpt.sample_rate,
-        mixture=uri(excerpt.mixture),
-        estimates={stem: uri(audio) for stem, audio in excerpt.estimates.items()},
-        references={stem: uri(audio) for stem, audio in excerpt.references.items()},
+        mixture=mixture,
+        estimates=dict(zip(excerpt.estimates, stems[:count], strict=True)),
+        references=dict(zip(excerpt.references, stems[count:], strict=True)),
     )
 
 

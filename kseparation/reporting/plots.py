@@ -20,7 +20,10 @@ FLOOR_DB = -80.0
 LOWEST_SDR_DB = -20.0
 _NOT_CURVES = ("kind", "step", "epoch", "seconds", "skipped_steps", "val")
 _MARKERS = {"zeros": "s", "mixture": "X", "constant_gain": "^", "constant_mask": "D"}
-_TITLES = {"sdr_global": "SDR in dB", "lr": "learning rate", "grad_norm": "gradient norm"}
+_TITLES = {"sdr_global": "SDR in dB", "grad_norm": "gradient norm", "lr": "learning rate"}
+_BANDS = 140
+_LOWEST_HZ = 50.0
+_TICKS_HZ = (100, 300, 1000, 3000, 10_000)
 
 
 def curve_names(history: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -29,7 +32,8 @@ def curve_names(history: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in history:
         if row.get("kind") in ("train", "validation") and "step" in row:
             names.update({name: None for name, value in row.items() if _is_number(value) and name not in _NOT_CURVES})
-    return sorted(names, key=lambda name: (name != "loss", name in _TITLES, list(names).index(name)))
+    parts = [name for name in names if name != "loss" and name not in _TITLES]
+    return [name for name in ["loss", *parts, *_TITLES] if name in names]
 
 
 def curve_figure(history: Sequence[Mapping[str, Any]], name: str, palette: Palette = LIGHT) -> Figure:
@@ -51,14 +55,14 @@ def curve_figure(history: Sequence[Mapping[str, Any]], name: str, palette: Palet
         marker = "o" if kind == "validation" or len(rows) == 1 else None
         axes.plot(steps, values, color=colour, label=label, linewidth=1.4, marker=marker, markersize=3.5)
         lowest, highest = min(lowest, values.min()), max(highest, values.max())
-    if lowest > 0 and highest > 20 * lowest:
+    if name not in _TITLES and lowest > 0 and highest > 20 * lowest:
         axes.set_yscale("log")
     faults = [row["step"] for row in history if row.get("kind") == "fault" and "step" in row]
     for index, step in enumerate(faults):
         axes.axvline(step, color=palette.fault, linestyle="--", linewidth=0.9, label=None if index else "fault")
     axes.set_xlabel("training step")
     axes.set_title(_TITLES.get(name, name.replace("_", " ")), loc="left", fontsize=10.5, color=palette.text)
-    _legend(axes, palette, columns=3, outside=False)
+    _legend(axes, palette, columns=3)
     return figure
 
 
@@ -94,29 +98,35 @@ def score_figure(summary: Mapping[str, Any], palette: Palette = LIGHT) -> Figure
     axes.set_ylim(-len(stems) + 0.4, 0.6)
     _limit_to_readable(axes)
     axes.set_xlabel("global SDR in dB, higher is better")
-    _legend(axes, palette, columns=2, outside=True)
+    _legend(axes, palette, columns=2)
     return figure
 
 
 def spectrogram_figure(signals: Mapping[str, np.ndarray], sample_rate: int, palette: Palette = LIGHT) -> Figure:
     """Draws spectrograms below each other, in dB below the loudest point of all of them, on one scale.
 
+    The frequency axis is logarithmic, as hearing is: an octave is the same height everywhere.
+
     Args:
         signals: title and audio `(samples, channels)` of each; the channels are averaged.
         sample_rate: in Hz.
         palette: colours.
     """
-    power = {title: _power_db(audio, sample_rate) for title, audio in signals.items()}
-    loudest = max(levels.max() for levels, _ in power.values())
+    edges = np.geomspace(min(_LOWEST_HZ, sample_rate / 8), sample_rate / 2, _BANDS + 1)
+    levels = {title: _band_levels_db(audio, sample_rate, edges) for title, audio in signals.items()}
+    loudest = max(one.max() for one in levels.values())
+    ticks = [hertz for hertz in _TICKS_HZ if edges[0] <= hertz <= edges[-1]]
+    heights = np.interp(np.log(ticks), np.log(edges), np.arange(_BANDS + 1))
     figure = _bare_figure(0.6 + 1.15 * len(signals), palette)
     rows = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (title, (levels, seconds)) in zip(rows, power.items(), strict=True):
+    for axes, (title, audio) in zip(rows, signals.items(), strict=True):
         _style(axes, palette, grid=False)
         image = axes.imshow(
-            np.maximum(levels - loudest, FLOOR_DB), origin="lower", aspect="auto", cmap="magma",
-            vmin=FLOOR_DB, vmax=0, extent=(0, seconds, 0, sample_rate / 2000),
+            np.maximum(levels[title] - loudest, FLOOR_DB), origin="lower", aspect="auto", cmap="magma",
+            interpolation="nearest", vmin=FLOOR_DB, vmax=0, extent=(0, len(audio) / sample_rate, 0, _BANDS),
         )  # fmt: skip
         axes.set_title(title, loc="left", fontsize=9.5, color=palette.text)
+        axes.set_yticks(heights, labels=[f"{hertz / 1000:g}" for hertz in ticks])
         axes.set_ylabel("kHz")
     rows[-1].set_xlabel("seconds")
     bar = figure.colorbar(image, ax=list(rows), aspect=30, pad=0.02)
@@ -140,11 +150,15 @@ def encode_figure(figure: Figure, format: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def _power_db(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
+def _band_levels_db(audio: np.ndarray, sample_rate: int, edges: np.ndarray) -> np.ndarray:
+    """The loudest bin of each band: `(samples, channels)` -> `(bands, frames)`."""
     mono = np.asarray(audio, np.float64).mean(axis=1)
     window = min(2048, max(2, len(mono)))
-    magnitude, _, _ = mlab.specgram(mono, NFFT=window, Fs=sample_rate, noverlap=window // 2, mode="magnitude")
-    return 20 * np.log10(magnitude + 1e-12), len(mono) / sample_rate
+    magnitude, hertz, _ = mlab.specgram(mono, NFFT=window, Fs=sample_rate, noverlap=window // 2, mode="magnitude")
+    # A band narrower than a bin takes the bin that it lies in.
+    first = np.clip(np.searchsorted(hertz, edges[:-1]), 0, len(hertz) - 1)
+    first = np.where(hertz[first] >= edges[1:], np.maximum(first - 1, 0), first)
+    return 20 * np.log10(np.maximum.reduceat(magnitude, first, axis=0) + 1e-12)
 
 
 def _songs_sdr(summary: Mapping[str, Any], stem: str) -> list[float]:
@@ -191,12 +205,11 @@ def _style(axes: Axes, palette: Palette, grid: bool = True) -> None:
         axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes, palette: Palette, columns: int, outside: bool) -> None:
-    if not axes.get_legend_handles_labels()[1]:
-        return
-    place = {"loc": "outside lower center"} if outside else {"loc": "best"}
-    owner = axes.figure if outside else axes
-    owner.legend(ncols=columns, fontsize=8.5, frameon=False, labelcolor=palette.text, **place)
+def _legend(axes: Axes, palette: Palette, columns: int) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.figure.legend(
+            ncols=columns, fontsize=8.5, frameon=False, labelcolor=palette.text, loc="outside lower center"
+        )
 
 
 def _is_number(value: Any) -> bool:
