@@ -1,0 +1,125 @@
+"""Rules of the house that are about files: sizes, names, docstrings, tests beside code, commands in the README."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kseparation.cli.main import VERBS
+
+ROOT = Path(__file__).parents[1]
+CODE = sorted([*(ROOT / "kseparation").rglob("*.py"), *(ROOT / "apps").glob("*.py")])
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+# Keras calls these; their class says what they do.
+UNDOCUMENTED = {"build", "call", "get_config", "compute_output_shape", "compute_output_spec", "from_config"}
+# Test files that belong to no single module.
+HOUSE_TESTS = {"test_floors.py", "test_house_rules.py", "test_docs.py", "test_contracts.py"}
+
+
+def long_files(paths: list[Path]) -> list[str]:
+    """Returns the files with more than 400 lines."""
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    return [f"{path} has {length} lines" for path, length in lengths.items() if length > 400]
+
+
+def long_definitions(path: Path) -> Iterator[str]:
+    """Yields functions of more than 60 lines without their docstring, and constructors of more than 15 arguments."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        lines = node.end_lineno - node.lineno + 1
+        if ast.get_docstring(node) is not None:
+            lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+        if lines > 60:
+            yield f"{path}:{node.lineno} {node.name} has {lines} lines"
+        arguments = len(node.args.posonlyargs) + len(node.args.args) + len(node.args.kwonlyargs) - 1
+        if node.name == "__init__" and arguments > 15:
+            yield f"{path}:{node.lineno} takes {arguments} arguments"
+
+
+def undocumented(path: Path) -> Iterator[str]:
+    """Yields the public classes, functions and methods without a docstring; an override has that of its base class."""
+
+    def visit(body: list[ast.stmt], overrides: bool) -> Iterator[str]:
+        for node in body:
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) or node.name.startswith("_"):
+                continue
+            is_class = isinstance(node, ast.ClassDef)
+            if ast.get_docstring(node) is None and (is_class or not overrides) and node.name not in UNDOCUMENTED:
+                yield f"{path}:{node.lineno} {node.name}"
+            if is_class:
+                yield from visit(node.body, bool(node.bases))
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if ast.get_docstring(tree) is None:
+        yield f"{path}:1 the module"
+    yield from visit(tree.body, False)
+
+
+def test_no_file_is_longer_than_400_lines(tmp_path: Path) -> None:
+    assert long_files([*CODE, *(ROOT / "tests").rglob("*.py")]) == []
+    (tmp_path / "long.py").write_text("x = 1\n" * 401)
+    assert long_files([tmp_path / "long.py"]) == [f"{tmp_path}/long.py has 401 lines"]
+
+
+def test_functions_and_constructors_are_short(tmp_path: Path) -> None:
+    assert [item for path in CODE for item in long_definitions(path)] == []
+    file = tmp_path / "long.py"
+    file.write_text(
+        "def f():\n" + "    x = 1\n" * 60 + f"def __init__(self, {', '.join(f'a{n}' for n in range(16))}): ...\n"
+    )
+    assert list(long_definitions(file)) == [f"{file}:1 f has 61 lines", f"{file}:62 takes 16 arguments"]
+
+
+def test_module_names_say_what_is_inside() -> None:
+    assert [path for path in CODE if path.stem in ("utils", "helpers", "common", "misc")] == []
+
+
+def test_what_is_public_is_documented(tmp_path: Path) -> None:
+    assert [item for path in CODE for item in undocumented(path)] == []
+    file = tmp_path / "bare.py"
+    file.write_text("class A:\n    def f(self): ...\n    def call(self): ...\n    def _g(self): ...\n")
+    assert list(undocumented(file)) == [f"{file}:1 the module", f"{file}:1 A", f"{file}:2 f"]
+
+
+def test_every_test_is_in_a_file_that_pytest_collects() -> None:
+    has_test = re.compile(r"^\s*def test_", re.MULTILINE)
+    files = [path for path in (ROOT / "tests").rglob("*.py") if has_test.search(path.read_text(encoding="utf-8"))]
+    assert sorted(files) == TESTS
+
+
+def test_tests_mirror_the_package() -> None:
+    """A test file stands where its module stands, or is named after a folder of the package."""
+    homeless = []
+    for path in TESTS:
+        relative = path.relative_to(ROOT / "tests")
+        module = ROOT / "kseparation" / relative.with_name(relative.name.removeprefix("test_"))
+        if (
+            relative.name not in HOUSE_TESTS
+            and not module.exists()
+            and not (ROOT / "kseparation" / relative.parent).is_dir()
+        ):
+            homeless.append(str(relative))
+    assert homeless == []
+
+
+def test_commands_of_the_readme_exist() -> None:
+    """Each `make` target and each verb that the README names is there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = "\n".join(
+        re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
+    )
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z][a-z-]*)", code)) <= targets
+    assert set(re.findall(r"^(?:\$ )?kseparation ([a-z_]+)", code, re.MULTILINE)) <= set(VERBS)
+    assert set(re.findall(r"\bapps/([a-z_]+)\.py", code)) <= set(VERBS)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax", "test"])
+def test_every_requirement_is_pinned_alike(backend: str) -> None:
+    """One version of each package in all environments, and nothing but names and versions in the files."""
+    pins = (ROOT / "requirements" / f"{backend}.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line)] == []
+    assert set(pins) <= set((ROOT / "requirements" / "test.txt").read_text(encoding="utf-8").splitlines())
