@@ -126,7 +126,7 @@ def _blocks(
         for mixture in reader.blocks(BLOCK_SAMPLES):
             stems = np.concatenate([group.read(start, len(mixture)) for group in groups], axis=-1)
             sources = np.concatenate([stems, mixture[None]])
-            yield np.einsum("os,snc->onc", matrix, sources), mixture
+            yield np.tensordot(matrix, sources, axes=1), mixture
             start += len(mixture)
 
 
