@@ -21,6 +21,8 @@ LOWEST_SDR_DB = -20.0
 _NOT_CURVES = ("kind", "step", "epoch", "seconds", "skipped_steps", "val")
 _MARKERS = {"zeros": "s", "mixture": "X", "constant_gain": "^", "constant_mask": "D"}
 _TITLES = {"sdr_global": "SDR in dB", "grad_norm": "gradient norm", "lr": "learning rate"}
+_WINDOW_SAMPLES = 2048
+_HOP_SAMPLES = 1024
 _BANDS = 140
 _LOWEST_HZ = 50.0
 _TICKS_HZ = (100, 300, 1000, 3000, 10_000)
@@ -121,10 +123,13 @@ def spectrogram_figure(signals: Mapping[str, np.ndarray], sample_rate: int, pale
     rows = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, audio) in zip(rows, signals.items(), strict=True):
         _style(axes, palette, grid=False)
+        frames = levels[title].shape[1]
+        start, stop = ((frame - 0.5) * _HOP_SAMPLES / sample_rate for frame in (0, frames))
         image = axes.imshow(
             np.maximum(levels[title] - loudest, FLOOR_DB), origin="lower", aspect="auto", cmap="magma",
-            interpolation="nearest", vmin=FLOOR_DB, vmax=0, extent=(0, len(audio) / sample_rate, 0, _BANDS),
+            interpolation="nearest", vmin=FLOOR_DB, vmax=0, extent=(start, stop, 0, _BANDS),
         )  # fmt: skip
+        axes.set_xlim(0, len(audio) / sample_rate)
         axes.set_title(title, loc="left", fontsize=9.5, color=palette.text)
         axes.set_yticks(heights, labels=[f"{hertz / 1000:g}" for hertz in ticks])
         axes.set_ylabel("kHz")
@@ -153,8 +158,10 @@ def encode_figure(figure: Figure, format: str = "png") -> bytes:
 def _band_levels_db(audio: np.ndarray, sample_rate: int, edges: np.ndarray) -> np.ndarray:
     """The loudest bin of each band: `(samples, channels)` -> `(bands, frames)`."""
     mono = np.asarray(audio, np.float64).mean(axis=1)
-    window = min(2048, max(2, len(mono)))
-    magnitude, hertz, _ = mlab.specgram(mono, NFFT=window, Fs=sample_rate, noverlap=window // 2, mode="magnitude")
+    mono = np.pad(mono, (_WINDOW_SAMPLES // 2, _WINDOW_SAMPLES))  # frame k is centred at k hops
+    magnitude, hertz, _ = mlab.specgram(
+        mono, NFFT=_WINDOW_SAMPLES, Fs=sample_rate, noverlap=_WINDOW_SAMPLES - _HOP_SAMPLES, mode="magnitude"
+    )
     # A band narrower than a bin takes the bin that it lies in.
     first = np.clip(np.searchsorted(hertz, edges[:-1]), 0, len(hertz) - 1)
     first = np.where(hertz[first] >= edges[1:], np.maximum(first - 1, 0), first)

@@ -1,0 +1,24 @@
+"""Reading of a run's history."""
+
+import json
+
+import pytest
+
+from kseparation.reporting.report_data import read_history
+
+
+def test_a_missing_file_has_no_rows(tmp_path):
+    assert read_history(tmp_path / "metrics.jsonl") == []
+
+
+def test_an_incomplete_last_line_is_dropped(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"kind": "train", "step": 1}\n{"kind": "train", "step": 2, "loss": null}\n{"kind": "tr')
+    assert read_history(file) == [{"kind": "train", "step": 1}, {"kind": "train", "step": 2, "loss": None}]
+
+
+def test_a_damaged_line_before_the_last_is_an_error(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"kind": "tr\n{"kind": "train", "step": 2}\n')
+    with pytest.raises(json.JSONDecodeError, match="Unterminated string"):
+        read_history(file)

@@ -1,0 +1,236 @@
+"""Evaluation of stand-ins for a model on songs of noise, against scores written from the definition."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kseparation.audio.files import read_audio, write_audio
+from kseparation.errors import CheckFailed, UserError
+from kseparation.workflows import evaluate as module
+from kseparation.workflows.evaluate import STEM_KEYS, TrackScores, evaluate, summarise
+from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES
+
+RATE = 8000
+GAINS = {"vocals": 0.7, "bass": 0.2}
+
+
+class ScaledMixture:
+    """Gives each stem as the mixture times a number."""
+
+    name = "scaled_mixture"
+    sample_rate, channels, segment_samples = RATE, 2, 5000
+
+    def __init__(self, gains=GAINS):
+        self.stems, self.gains = tuple(gains), np.array(list(gains.values()), np.float32)
+
+    def predict_segments(self, batch):
+        return self.gains[None, :, None, None] * batch[:, None]
+
+
+def write_songs(root, split, count, stems=("vocals", "bass"), seconds=2.3):
+    for index in range(count):
+        random = np.random.default_rng([index, len(split)])
+        audio = {
+            stem: 0.1 * (1 + level) * random.normal(size=(int(seconds * RATE), 2)).astype(np.float32)
+            for level, stem in enumerate(stems)
+        }
+        folder = root / split / f"{split}_{index}"
+        folder.mkdir(parents=True)
+        for name, one in (audio | {"mixture": sum(audio.values())}).items():
+            write_audio(folder / f"{name}.wav", one, RATE, bits="32f")
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("songs")
+    write_songs(root, "train", 2)
+    write_songs(root, "validation", 1)
+    write_songs(root, "test", 3)
+    return root
+
+
+@pytest.fixture(scope="module")
+def result(songs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "results"
+    return evaluate(ScaledMixture(), str(songs), out=out), out
+
+
+def definition(reference, estimate):
+    reference, estimate = np.float64(reference), np.float64(estimate)
+    return 10 * math.log10((np.sum(reference**2) + 1e-7) / (np.sum((reference - estimate) ** 2) + 1e-7))
+
+
+def mean_over_songs(songs, split, stem, predict):
+    scores = []
+    for folder in sorted((songs / split).iterdir()):
+        truth, mixture = read_audio(folder / f"{stem}.wav")[0], read_audio(folder / "mixture.wav")[0]
+        scores.append(definition(truth, predict(mixture)))
+    return np.mean(scores)
+
+
+def test_scores_are_means_over_songs_of_the_definition(songs, result):
+    summary, _ = result
+    for stem, gain in GAINS.items():
+        scores = summary["stems"][stem]
+        assert scores["sdr_global"] == pytest.approx(
+            mean_over_songs(songs, "test", stem, lambda m, g=gain: g * m), abs=1e-4
+        )
+        assert scores["mixture_sdr_global"] == pytest.approx(
+            mean_over_songs(songs, "test", stem, lambda m: m), abs=1e-4
+        )
+        assert summary["trivial"]["zeros"][stem] == pytest.approx(0.0, abs=1e-6)
+    mean = np.mean([summary["stems"][stem]["sdr_global"] for stem in GAINS])
+    assert summary["mean"]["sdr_global"] == pytest.approx(mean)
+
+
+def test_the_constant_gain_is_fitted_on_training_songs_alone(songs, result):
+    summary, _ = result
+    folders = sorted((songs / "train").iterdir())
+    mixture = np.concatenate([read_audio(folder / "mixture.wav")[0] for folder in folders]).ravel()
+    for stem in GAINS:
+        truth = np.concatenate([read_audio(folder / f"{stem}.wav")[0] for folder in folders]).ravel()
+        gain = np.vdot(truth, mixture) / np.vdot(mixture, mixture)
+        expected = mean_over_songs(songs, "test", stem, lambda m, g=gain: g * m)
+        assert summary["trivial"]["constant_gain"][stem] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_summary_has_the_documented_form(result):
+    summary, out = result
+    assert list(summary) == [
+        "model", "data", "subset", "tracks", "stems", "mean", "trivial", "notes", "per_track",
+    ]  # fmt: skip
+    assert (summary["model"], summary["subset"], summary["tracks"]) == ("scaled_mixture", "test", 3)
+    assert list(summary["stems"]) == ["vocals", "bass"]
+    assert all(tuple(scores) == STEM_KEYS for scores in [*summary["stems"].values(), summary["mean"]])
+    assert tuple(summary["trivial"]) == TRIVIAL_NAMES
+    for stem in (*GAINS, "mean"):
+        best = [
+            max(summary["trivial"][name][one] for name in TRIVIAL_NAMES)
+            for one in (GAINS if stem == "mean" else [stem])
+        ]
+        scores = summary["mean"] if stem == "mean" else summary["stems"][stem]
+        assert scores["trivial_sdr_global"] == pytest.approx(np.mean(best))
+        assert scores["sdr_museval_median"] is None
+    assert [song["track"] for song in summary["per_track"]] == ["test_0", "test_1", "test_2"]
+    assert json.loads((out / "summary.json").read_text(), parse_constant=pytest.fail) == summary
+
+
+def test_the_report_shows_it_with_sound_of_two_songs(result):
+    page = (result[1] / "report.html").read_text()
+    assert "scaled_mixture on " in page
+    assert page.count("<audio") == 2 * (1 + 2 * 2)
+    assert f"{result[0]['mean']['sdr_global']:.2f} dB" in page
+
+
+def test_the_table_goes_to_standard_error(songs, tmp_path, capsys):
+    evaluate(ScaledMixture(), str(songs), subset="validation", out=tmp_path)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "fitting trivial predictors: song 1 of 2, train_0" in captured.err
+    assert "evaluating: song 1 of 1, validation_0" in captured.err
+    assert "model - best" in captured.err
+
+
+def test_si_sdr_is_null_where_it_was_not_asked_for(songs, tmp_path, result):
+    summary = evaluate(ScaledMixture(), str(songs), subset="validation", metrics=["sdr"], out=tmp_path)
+    assert summary["stems"]["bass"]["si_sdr"] is None
+    assert summary["mean"]["si_sdr"] is None
+    assert result[0]["mean"]["si_sdr"] is not None
+
+
+def test_training_songs_can_be_scored_and_the_notes_say_what_that_means(songs, tmp_path):
+    summary = evaluate(ScaledMixture(), str(songs), subset="train", out=tmp_path, model_name="other name")
+    assert (summary["tracks"], summary["model"]) == (2, "other name")
+    assert "flatter both" in summary["notes"][0]
+
+
+def test_without_training_songs_two_predictors_are_null_and_the_notes_say_why(tmp_path):
+    write_songs(tmp_path / "songs", "test", 1)
+    summary = evaluate(ScaledMixture(), str(tmp_path / "songs"), out=tmp_path / "out")
+    assert summary["trivial"]["constant_gain"] is summary["trivial"]["constant_mask"] is None
+    assert summary["stems"]["bass"]["trivial_sdr_global"] == max(
+        summary["trivial"][one]["bass"] for one in ("zeros", "mixture")
+    )
+    assert summary["notes"] == [
+        "The data set has no training songs, so constant gain and constant mask could not be fitted."
+    ]
+    assert "no training songs" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_curves_and_config_come_from_the_run(songs, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": 2.0}\n')
+    (run / "config.yaml").write_text("task: separation\n")
+    evaluate(ScaledMixture(), str(songs), subset="validation", out=tmp_path / "out", run_folder=run)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "loss over the training steps" in page
+    assert "task: separation" in page
+
+
+def test_one_sample_and_silence_are_finite(tmp_path):
+    for split, samples, level in (("train", 1, 0.0), ("test", 1, 0.5)):
+        for index, gain in enumerate((0.0, 1.0)):
+            folder = tmp_path / "songs" / split / f"{index}"
+            folder.mkdir(parents=True)
+            for name in ("mixture", "vocals", "bass"):
+                write_audio(folder / f"{name}.wav", np.full((samples, 2), gain * level, np.float32), RATE)
+    summary = evaluate(ScaledMixture(), str(tmp_path / "songs"), out=tmp_path / "out")
+    values = [
+        one for scores in summary["stems"].values() for key, one in scores.items() if key in ("sdr_global", "si_sdr")
+    ]
+    assert np.isfinite(values).all()
+
+
+def test_builtin_is_made_in_the_cache(songs, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "prepare_builtin", lambda settings, cache: seen.append((settings, cache)) or songs)
+    monkeypatch.setenv("KSEPARATION_CACHE", str(tmp_path / "cache"))
+    settings = SimpleNamespace()
+    summary = evaluate(ScaledMixture(), "builtin", "validation", out=tmp_path / "out", builtin_settings=settings)
+    assert seen == [(settings, tmp_path / "cache")]
+    assert summary["data"] == "builtin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"subset": "tst"}, r"`subset` is unknown\. Received: subset='tst'\. Did you mean `test`\?"),
+        (
+            {"metrics": ["sdr", "si-sdr"]},
+            r"`metrics` has an unknown name\. Received: 'si-sdr'\. Did you mean `si_sdr`\?",
+        ),
+        ({"data": "/nowhere"}, "`root` is not a folder"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(songs, tmp_path, arguments, words):
+    with pytest.raises(UserError, match=words):
+        evaluate(ScaledMixture(), **({"data": str(songs), "out": tmp_path / "out"} | arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_subset_and_a_missing_stem_are_named(tmp_path):
+    write_songs(tmp_path, "train", 1)
+    with pytest.raises(UserError, match="0 tracks found for `test`"):
+        evaluate(ScaledMixture(), str(tmp_path), out=tmp_path / "out")
+    with pytest.raises(UserError, match="lacks the stem `guitar`"):
+        evaluate(ScaledMixture({"guitar": 1.0}), str(tmp_path), subset="train", out=tmp_path / "out")
+
+
+def test_a_model_that_is_not_finite_fails_the_check(songs, tmp_path):
+    with pytest.raises(CheckFailed, match="bass"):
+        evaluate(ScaledMixture({"vocals": 1.0, "bass": math.nan}), str(songs), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_best_trivial_predictor_is_chosen_by_its_mean_over_songs():
+    def song(zeros, mixture):
+        return TrackScores("song", 1.0, {"sdr": {"a": 1.0}}, {"zeros": {"a": zeros}, "mixture": {"a": mixture}})
+
+    summary = summarise([song(0.0, 10.0), song(0.0, -12.0)], ["a"], ["sdr"])
+    assert summary["stems"]["a"]["trivial_sdr_global"] == 0.0
+    assert summary["trivial"]["mixture"] == {"a": -1.0, "mean": -1.0}
+    assert summary["trivial"]["constant_mask"] is None
