@@ -7,8 +7,18 @@ import numpy as np
 from kseparation.data.builtin.harmony import Harmony, nearest_pitch, voicing
 from kseparation.data.builtin.score import Grid, Note
 
-_COMP_SIXTEEN = ("x...--x...--x...", "x-----x---x-----", "----x-------x---", "--x---x---x---x-", "x--x--x---x-x---", "x...x...x...x...", "x-x-x-x-x-x-x-x-",
-                 "x..x..x...x.x...", "--x--x----x--x--", "x-......x-......")
+_COMP_SIXTEEN = (
+    "x...--x...--x...",
+    "x-----x---x-----",
+    "----x-------x---",
+    "--x---x---x---x-",
+    "x--x--x---x-x---",
+    "x...x...x...x...",
+    "x-x-x-x-x-x-x-x-",
+    "x..x..x...x.x...",
+    "--x--x----x--x--",
+    "x-......x-......",
+)
 _COMP_TWELVE = ("x..x..x..x..", "x.....x.....", "--x--x--x--x", "---x.....x..", "x---x---x---", "----x...x...")
 _STAB_SIXTEEN = ("x--x------------", "------x-x-------", "x.........x-x---", "----------x-x-x.", "x...............")
 _STAB_TWELVE = ("x--x--------", "---------x-x", "x.....------")
@@ -41,7 +51,9 @@ def _pad(rng: np.random.Generator, grid: Grid, harmony: Harmony, centre: float, 
             share = slot / harmony.chords_per_bar
             start = (bar + share) * grid.bar_seconds
             length = grid.bar_seconds / harmony.chords_per_bar
-            notes += [Note(start, length * 0.98, pitch, 84) for pitch in voicing(harmony.chord(bar, share), centre, size)]
+            notes += [
+                Note(start, length * 0.98, pitch, 84) for pitch in voicing(harmony.chord(bar, share), centre, size)
+            ]
     return notes
 
 
@@ -61,13 +73,24 @@ def _chords(rng: np.random.Generator, grid: Grid, harmony: Harmony, centre: floa
 
 def _arpeggio(rng: np.random.Generator, grid: Grid, harmony: Harmony, centre: float, bars: list[int]) -> list[Note]:
     order = _ARPEGGIOS[rng.integers(len(_ARPEGGIOS))]
-    every = int(rng.choice([1, 2])) if grid.steps_per_beat == 4 and grid.tempo < 110 else (2 if grid.steps_per_beat == 4 else 1)
+    every = (
+        int(rng.choice([1, 2]))
+        if grid.steps_per_beat == 4 and grid.tempo < 110
+        else (2 if grid.steps_per_beat == 4 else 1)
+    )
     ring = float(rng.uniform(0.9, 3.0))
     notes = []
     for bar in bars:
         for count, step in enumerate(range(0, grid.steps, every)):
             pitches = voicing(harmony.chord(bar, step / grid.steps), centre, 4)
-            notes.append(Note(grid.seconds(bar, step), ring * every * grid.step_seconds, pitches[order[count % len(order)]], 90 if count % 4 == 0 else 78))
+            notes.append(
+                Note(
+                    grid.seconds(bar, step),
+                    ring * every * grid.step_seconds,
+                    pitches[order[count % len(order)]],
+                    90 if count % 4 == 0 else 78,
+                )
+            )
     return notes
 
 
@@ -86,7 +109,9 @@ def _riff(rng: np.random.Generator, grid: Grid, harmony: Harmony, centre: float,
 
 def _motif(rng: np.random.Generator, grid: Grid, density: float) -> list[tuple[int, int, int]]:
     """Draws (step, held steps, scale degrees above the root) of a one-bar figure."""
-    steps = [step for step in range(grid.steps) if step == 0 or rng.random() < density * (1.3 if step % 2 == 0 else 0.5)]
+    steps = [
+        step for step in range(grid.steps) if step == 0 or rng.random() < density * (1.3 if step % 2 == 0 else 0.5)
+    ]
     degree, motif = 0, []
     for step, following in zip(steps, steps[1:] + [grid.steps], strict=True):
         motif.append((step, min(following - step, 4), degree))
@@ -103,7 +128,9 @@ def _power(rng: np.random.Generator, grid: Grid, harmony: Harmony, centre: float
             root = nearest_pitch(harmony.chord(bar, step / grid.steps).root, centre)
             fifth = root + (harmony.chord(bar, step / grid.steps).tones[2] - root) % 12
             for pitch in (root, fifth, root + 12) if octave else (root, fifth):
-                notes.append(Note(grid.seconds(bar, step), held * grid.step_seconds * 0.9, pitch, 98 if step == 0 else 88))
+                notes.append(
+                    Note(grid.seconds(bar, step), held * grid.step_seconds * 0.9, pitch, 98 if step == 0 else 88)
+                )
     return notes
 
 
@@ -122,19 +149,33 @@ def _counter(rng: np.random.Generator, grid: Grid, harmony: Harmony, centre: flo
     place = len(scale) // 2
     notes = []
     for bar in bars:
-        steps = [step for step in range(0, grid.steps, 2) if rng.random() < (0.55 if step % grid.steps_per_beat == 0 else 0.3)] or [0]
+        steps = [
+            step
+            for step in range(0, grid.steps, 2)
+            if rng.random() < (0.55 if step % grid.steps_per_beat == 0 else 0.3)
+        ] or [0]
         for step, following in zip(steps, steps[1:] + [grid.steps], strict=True):
             place = int(np.clip(place + rng.choice([-2, -1, 1, 1, -1, 2, 3, -3]), 0, len(scale) - 1))
             pitch = int(scale[place])
             if step % (grid.steps // 2) == 0:
                 chord = harmony.chord(bar, step / grid.steps)
-                pitch = min((nearest_pitch(tone, pitch) for tone in chord.tones), key=lambda tone: abs(tone - scale[place]))
+                pitch = min(
+                    (nearest_pitch(tone, pitch) for tone in chord.tones), key=lambda tone: abs(tone - scale[place])
+                )
             notes.append(Note(grid.seconds(bar, step), (following - step) * grid.step_seconds * 0.93, pitch, 92))
     return notes
 
 
 _Role = Callable[[np.random.Generator, Grid, Harmony, float, list[int]], list[Note]]
-ROLES: dict[str, _Role] = {"pad": _pad, "comp": _chords, "arpeggio": _arpeggio, "riff": _riff, "power": _power, "stabs": _stabs, "counter": _counter}
+ROLES: dict[str, _Role] = {
+    "pad": _pad,
+    "comp": _chords,
+    "arpeggio": _arpeggio,
+    "riff": _riff,
+    "power": _power,
+    "stabs": _stabs,
+    "counter": _counter,
+}
 
 
 def draw_roles(rng: np.random.Generator) -> tuple[str, ...]:
@@ -145,7 +186,9 @@ def draw_roles(rng: np.random.Generator) -> tuple[str, ...]:
     return (first, *(str(role) for role in rng.choice(more, count, replace=False)))
 
 
-def accompany(rng: np.random.Generator, role: str, grid: Grid, harmony: Harmony, centre: float, bars: list[int]) -> list[Note]:
+def accompany(
+    rng: np.random.Generator, role: str, grid: Grid, harmony: Harmony, centre: float, bars: list[int]
+) -> list[Note]:
     """Returns the notes of one part in the given bars, without humanisation.
 
     Args:

@@ -1,7 +1,10 @@
 """Bass figures, one bar each.
 
-`R` root, `5` fifth, `8` octave, `3` third, `7` the note below the octave, `n` a step towards the next root; `.` holds, `-` rests.
+`R` root, `5` fifth, `8` octave, `3` third, `7` the note below the octave, `n` a step towards the next root; `.` holds,
+`-` rests.
 """
+
+import re
 
 import numpy as np
 
@@ -40,8 +43,14 @@ def draw_figures(rng: np.random.Generator, name: str, steps: int, kick: str) -> 
         locked = locked if "R" in locked[:4] else "R" + locked[1:]
         return locked, locked[:-2] + "n."
     choices = [figure for figure in (_TWELVE if steps == 12 else _SIXTEEN)[name] if len(figure) == steps]
-    first, second = rng.choice(len(choices), 2)
-    return choices[first], choices[second]
+    legato = int(rng.choice([0, 1, 3], p=[0.4, 0.3, 0.3]))
+    first, second = (_hold(choices[place], legato) for place in rng.choice(len(choices), 2))
+    return first, second
+
+
+def _hold(figure: str, steps: int) -> str:
+    """Lets each note last up to `steps` steps into the rest behind it."""
+    return re.sub(f"(?<=[R5837n.])-{{1,{steps}}}", lambda rest: "." * len(rest.group()), figure) if steps else figure
 
 
 def play_figure(figure: str, bar: int, grid: Grid, harmony: Harmony, centre: float) -> list[Note]:

@@ -9,7 +9,7 @@ from kseparation.data.builtin.accompaniment import accompany, draw_roles
 from kseparation.data.builtin.bass_figures import draw_figures, play_figure
 from kseparation.data.builtin.drumming import choose, drum_part
 from kseparation.data.builtin.form import draw_form
-from kseparation.data.builtin.grooves import GROOVES, GrooveFamily
+from kseparation.data.builtin.grooves import GrooveFamily
 from kseparation.data.builtin.harmony import KEYS, Harmony, draw_harmony
 from kseparation.data.builtin.melody import compose_melody
 from kseparation.data.builtin.score import DrumHit, Grid, Note, Part, Score, Section, SungNote
@@ -19,20 +19,24 @@ _VOCAL_SILENCE = (0.15, 0.40)
 
 
 def compose(
-    rng: np.random.Generator, split: str, seconds: float, voice_centre: float, syllables: int, centres: dict[str, float] | None = None
+    rng: np.random.Generator,
+    family: GrooveFamily,
+    seconds: float,
+    voice_centre: float,
+    syllables: int,
+    centres: dict[str, float] | None = None,
 ) -> Score:
     """Composes one song.
 
     Args:
         rng: source of all choices; the same state gives the same song.
-        split: `train`, `validation` or `test`: decides which groove families are open.
+        family: style of the drums, which also decides tempo and bass.
         seconds: length of the song.
         voice_centre: MIDI pitch in the middle of the singer's range.
         syllables: number of syllables that the singer knows.
         centres: registers of the parts by role, and of the `bass`; a missing one is 60, the bass 34.
     """
     centres = centres or {}
-    family = choose(rng, GROOVES[split])
     tempo = round(float(rng.uniform(*family.tempo)), 2)
     grid = Grid(tempo, family.beats, family.steps_per_beat, float(rng.uniform(0.0, family.swing)))
     harmony = draw_harmony(rng)
@@ -42,12 +46,25 @@ def compose(
     drums = _loosen_drums(rng, drum_part(rng, family, kick, grid, sections), seconds)
     bass = _bass_part(rng, family, kick, grid, harmony, sections, centres.get("bass", 34))
     others = tuple(
-        Part(role, _loosen(rng, _other_part(rng, role, place, grid, harmony, sections, centres.get(role, 60)), "other", seconds))
+        Part(
+            role,
+            _loosen(
+                rng, _other_part(rng, role, place, grid, harmony, sections, centres.get(role, 60)), "other", seconds
+            ),
+        )
         for place, role in enumerate(draw_roles(rng))
     )
     return Score(
-        tempo, KEYS[harmony.key], harmony.scale, family.name, harmony.loop, sections, drums, Part("bass", _loosen(rng, bass, "bass", seconds)),
-        others, vocals,
+        tempo,
+        KEYS[harmony.key],
+        harmony.scale,
+        family.name,
+        harmony.loop,
+        sections,
+        drums,
+        Part("bass", _loosen(rng, bass, "bass", seconds)),
+        others,
+        vocals,
     )
 
 
@@ -58,7 +75,12 @@ def _sung_form(
     best, best_miss = None, math.inf
     for _ in range(24):
         sections = draw_form(rng, bars)
-        phrases = [bar for section in sections if "vocals" in section.stems for bar in range(section.first_bar, section.end_bar, 2)]
+        phrases = [
+            bar
+            for section in sections
+            if "vocals" in section.stems
+            for bar in range(section.first_bar, section.end_bar, 2)
+        ]
         notes = compose_melody(rng, grid, harmony, phrases, centre, syllables)
         sung = tuple(_loosen_voice(rng, notes, seconds))
         silence = 1.0 - sum(note.duration_seconds for note in sung) / seconds
@@ -74,7 +96,13 @@ def _sung_form(
 
 
 def _bass_part(
-    rng: np.random.Generator, family: GrooveFamily, kick: str, grid: Grid, harmony: Harmony, sections: tuple[Section, ...], centre: float
+    rng: np.random.Generator,
+    family: GrooveFamily,
+    kick: str,
+    grid: Grid,
+    harmony: Harmony,
+    sections: tuple[Section, ...],
+    centre: float,
 ) -> list[Note]:
     figures = [draw_figures(rng, name, grid.steps, kick) for name in rng.choice(family.bass, 2)]
     notes: list[Note] = []
@@ -87,13 +115,21 @@ def _bass_part(
 
 
 def _other_part(
-    rng: np.random.Generator, role: str, place: int, grid: Grid, harmony: Harmony, sections: tuple[Section, ...], centre: float
+    rng: np.random.Generator,
+    role: str,
+    place: int,
+    grid: Grid,
+    harmony: Harmony,
+    sections: tuple[Section, ...],
+    centre: float,
 ) -> list[Note]:
     """The first part plays in every section with accompaniment, the others come and go."""
     bars: list[int] = []
     for section in sections:
         # Answering instruments play mostly where nobody sings.
-        chance = {True: 1.0, False: 0.65 if role not in ("counter", "riff") or "vocals" not in section.stems else 0.4}[place == 0]
+        chance = {True: 1.0, False: 0.65 if role not in ("counter", "riff") or "vocals" not in section.stems else 0.4}[
+            place == 0
+        ]
         if "other" in section.stems and rng.random() < chance:
             bars += range(section.first_bar, section.end_bar)
     return accompany(rng, role, grid, harmony, centre, bars)

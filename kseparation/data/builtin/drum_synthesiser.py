@@ -13,7 +13,7 @@ SAMPLE_RATE = 44100
 
 @dataclass(frozen=True)
 class _KitFamily:
-    """Ranges: kick pitch in Hz, kick and snare length in seconds, snare tone in Hz, hi-hat corner in Hz, share of metal in cymbals."""
+    """Ranges: pitches in Hz, lengths in seconds, corner of the hi-hat in Hz, share of metal in the cymbals."""
 
     kick_hz: tuple[float, float]
     kick_seconds: tuple[float, float]
@@ -75,7 +75,12 @@ def _stroke(piece: str, values: dict[str, float], rng: np.random.Generator) -> n
         body = _drum(values["snare_hz"], 1.5, 0.08, 0.0, rng, 0.6)
         return _add(body, _noise(values["snare_seconds"], 1500.0, 9000.0, rng, 0.7))
     if piece == "clap":
-        bursts = [np.concatenate([np.zeros(int(delay * SAMPLE_RATE)), _noise(0.02 if delay < 0.03 else 0.12, 900.0, 4000.0, rng, 0.6)]) for delay in (0.0, 0.011, 0.022, 0.033)]
+        bursts = [
+            np.concatenate(
+                [np.zeros(int(delay * SAMPLE_RATE)), _noise(0.02 if delay < 0.03 else 0.12, 900.0, 4000.0, rng, 0.6)]
+            )
+            for delay in (0.0, 0.011, 0.022, 0.033)
+        ]
         return _add(_add(bursts[0], bursts[1]), _add(bursts[2], bursts[3]))
     if piece in ("closed_hat", "pedal_hat", "open_hat"):
         return _metal({"closed_hat": 0.035, "pedal_hat": 0.05, "open_hat": 0.25}[piece], values, rng, 0.4)
@@ -83,16 +88,22 @@ def _stroke(piece: str, values: dict[str, float], rng: np.random.Generator) -> n
         return _metal({"crash": 0.9, "ride": 0.4}[piece], values, rng, 0.4)
     if piece in ("shaker", "tambourine"):
         return _noise({"shaker": 0.04, "tambourine": 0.1}[piece], 5000.0, 14000.0, rng, 0.35)
-    frequency = {"side_stick": 900.0, "cowbell": 560.0, "timbale_shell": 1400.0, "claves": 2400.0, "agogo": 950.0}[piece]
+    frequency = {"side_stick": 900.0, "cowbell": 560.0, "timbale_shell": 1400.0, "claves": 2400.0, "agogo": 950.0}[
+        piece
+    ]
     return _add(_drum(frequency, 1.0, 0.05, 0.2, rng, 0.4), _drum(1.48 * frequency, 1.0, 0.05, 0.0, rng, 0.3))
 
 
-def _drum(frequency: float, sweep: float, seconds: float, click: float, rng: np.random.Generator, gain: float) -> np.ndarray:
+def _drum(
+    frequency: float, sweep: float, seconds: float, click: float, rng: np.random.Generator, gain: float
+) -> np.ndarray:
     """A skin: a sine that falls from `sweep` times its pitch, and the click of the stick."""
     time = np.arange(int(5.0 * seconds * SAMPLE_RATE)) / SAMPLE_RATE
     pitch = frequency * (1.0 + (sweep - 1.0) * np.exp(-time / 0.02))
     sound = np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE) * np.exp(-time / seconds)
-    return gain * (sound + click * rng.standard_normal(len(time)) * np.exp(-time / 0.003)) * np.minimum(time / 0.0005, 1.0)
+    return (
+        gain * (sound + click * rng.standard_normal(len(time)) * np.exp(-time / 0.003)) * np.minimum(time / 0.0005, 1.0)
+    )
 
 
 def _noise(seconds: float, low_hz: float, high_hz: float, rng: np.random.Generator, gain: float) -> np.ndarray:
@@ -104,7 +115,10 @@ def _noise(seconds: float, low_hz: float, high_hz: float, rng: np.random.Generat
 def _metal(seconds: float, values: dict[str, float], rng: np.random.Generator, gain: float) -> np.ndarray:
     """A cymbal: inharmonic square waves and noise above a corner frequency."""
     time = np.arange(int(5.0 * seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    squares = sum(np.sign(np.sin(2 * np.pi * frequency * rng.uniform(0.98, 1.02) * time)) for frequency in (2071.0, 3127.0, 4233.0, 5551.0, 6301.0, 8009.0))
+    squares = sum(
+        np.sign(np.sin(2 * np.pi * frequency * rng.uniform(0.98, 1.02) * time))
+        for frequency in (2071.0, 3127.0, 4233.0, 5551.0, 6301.0, 8009.0)
+    )
     sound = values["metal"] * squares / 2.5 + (1.0 - values["metal"]) * rng.standard_normal(len(time))
     high = signal.butter(3, values["hat_hz"], "highpass", fs=SAMPLE_RATE, output="sos")
     return 1.5 * gain * signal.sosfilt(high, sound) * np.exp(-time / seconds)

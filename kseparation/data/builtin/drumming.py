@@ -14,7 +14,9 @@ def choose(rng: np.random.Generator, options: tuple):
     return options[rng.integers(len(options))]
 
 
-def drum_part(rng: np.random.Generator, family: GrooveFamily, kick: str, grid: Grid, sections: tuple[Section, ...]) -> list[DrumHit]:
+def drum_part(
+    rng: np.random.Generator, family: GrooveFamily, kick: str, grid: Grid, sections: tuple[Section, ...]
+) -> list[DrumHit]:
     """Returns the strokes of the song, without humanisation.
 
     Args:

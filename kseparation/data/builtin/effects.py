@@ -1,4 +1,4 @@
-"""Studio effects on `(samples, channels)` arrays at 44.1 kHz: equaliser, compressor, reverb, echo, drive, chorus, pan, width."""
+"""Studio effects on `(samples, channels)` arrays at 44.1 kHz."""
 
 import numpy as np
 from scipy import signal
@@ -18,8 +18,16 @@ def _biquad(kind: str, frequency: float, gain_db: float, q: float) -> np.ndarray
         sign = 1.0 if kind == "low_shelf" else -1.0
         root = 2.0 * np.sqrt(amplitude) * alpha
         plus, minus = amplitude + 1, amplitude - 1
-        b = [amplitude * (plus - sign * minus * cosine + root), sign * 2 * amplitude * (minus - sign * plus * cosine), amplitude * (plus - sign * minus * cosine - root)]
-        a = [plus + sign * minus * cosine + root, -sign * 2 * (minus + sign * plus * cosine), plus + sign * minus * cosine - root]
+        b = [
+            amplitude * (plus - sign * minus * cosine + root),
+            sign * 2 * amplitude * (minus - sign * plus * cosine),
+            amplitude * (plus - sign * minus * cosine - root),
+        ]
+        a = [
+            plus + sign * minus * cosine + root,
+            -sign * 2 * (minus + sign * plus * cosine),
+            plus + sign * minus * cosine - root,
+        ]
     else:
         sign = 1.0 if kind == "high_pass" else -1.0
         b = [(1 + sign * cosine) / 2, -sign * (1 + sign * cosine), (1 + sign * cosine) / 2]
@@ -32,12 +40,16 @@ def equalise(audio: np.ndarray, *bands: tuple[str, float, float]) -> np.ndarray:
 
     Kinds are `high_pass`, `low_pass` (their gain is ignored), `low_shelf`, `high_shelf` and `peak`.
     """
-    sections = np.stack([_biquad(kind, frequency, gain_db, 0.9 if kind == "peak" else 0.7071) for kind, frequency, gain_db in bands])
+    sections = np.stack(
+        [_biquad(kind, frequency, gain_db, 0.9 if kind == "peak" else 0.7071) for kind, frequency, gain_db in bands]
+    )
     return signal.sosfilt(sections, audio, axis=0).astype(np.float32)
 
 
-def compress(audio: np.ndarray, above_rms_db: float, ratio: float, attack_seconds: float = 0.005, release_seconds: float = 0.12) -> np.ndarray:
-    """Turns loud moments down; the threshold lies `above_rms_db` above the sound's own RMS, so that its level does not matter."""
+def compress(
+    audio: np.ndarray, above_rms_db: float, ratio: float, attack_seconds: float = 0.005, release_seconds: float = 0.12
+) -> np.ndarray:
+    """Turns loud moments down; the threshold lies `above_rms_db` above the sound's own RMS, whatever its level."""
     block = 64
     blocks = -(-len(audio) // block)
     peaks = np.abs(np.pad(audio, ((0, blocks * block - len(audio)), (0, 0)))).reshape(blocks, -1).max(axis=1)
@@ -55,8 +67,8 @@ def compress(audio: np.ndarray, above_rms_db: float, ratio: float, attack_second
     return audio * curve[:, None].astype(np.float32)
 
 
-def reverberate(audio: np.ndarray, rng: np.random.Generator, seconds: float, wet: float, darkness_hz: float = 5000.0) -> np.ndarray:
-    """Adds a room: early echoes and a stereo noise tail that falls by 60 dB in `seconds`; `wet` is the share, 0 to 1."""
+def room(audio: np.ndarray, rng: np.random.Generator, seconds: float, darkness_hz: float = 5000.0) -> np.ndarray:
+    """Returns what a room answers, without the direct sound: echoes and a tail that falls by 60 dB in `seconds`."""
     length = int(seconds * SAMPLE_RATE)
     time = np.arange(length) / SAMPLE_RATE
     tail = rng.standard_normal((length, 2)) * (10.0 ** (-3.0 * time / seconds))[:, None]
@@ -66,8 +78,14 @@ def reverberate(audio: np.ndarray, rng: np.random.Generator, seconds: float, wet
         tail[int(rng.uniform(0.003, 0.06) * SAMPLE_RATE) % len(tail), rng.integers(2)] += rng.uniform(4.0, 12.0)
     tail = equalise(tail, ("low_pass", darkness_hz, 0.0), ("high_pass", 180.0, 0.0))
     tail /= np.sqrt(np.sum(tail**2, axis=0, keepdims=True)) + 1e-9
-    room = signal.oaconvolve(audio, tail, axes=0)[: len(audio)]
-    return ((1.0 - 0.5 * wet) * audio + wet * room).astype(np.float32)
+    return np.stack([signal.oaconvolve(audio[:, side], tail[:, side])[: len(audio)] for side in (0, 1)], axis=1)
+
+
+def reverberate(
+    audio: np.ndarray, rng: np.random.Generator, seconds: float, wet: float, darkness_hz: float = 5000.0
+) -> np.ndarray:
+    """Adds a room; `wet` is its share, 0 to 1."""
+    return np.float32(1.0 - 0.5 * wet) * audio + np.float32(wet) * room(audio, rng, seconds, darkness_hz)
 
 
 def echo(audio: np.ndarray, delay_seconds: float, feedback: float, wet: float) -> np.ndarray:
@@ -118,5 +136,7 @@ def active_rms(audio: np.ndarray) -> float:
     block = 2205
     if len(audio) < block:
         return float(np.sqrt(np.mean(audio.astype(np.float64) ** 2)))
-    energy = np.mean(audio[: len(audio) // block * block].astype(np.float64).reshape(-1, block * audio.shape[1]) ** 2, axis=1)
+    energy = np.mean(
+        audio[: len(audio) // block * block].astype(np.float64).reshape(-1, block * audio.shape[1]) ** 2, axis=1
+    )
     return float(np.sqrt(energy[energy >= 1e-3 * energy.max()].mean()))

@@ -8,10 +8,10 @@ STEMS = ("vocals", "drums", "bass", "other")
 
 # Section -> chance that each stem is silent in it.
 _SILENT = {
-    "intro": {"vocals": 1.0, "drums": 0.35, "bass": 0.35, "other": 0.08},
-    "verse": {"vocals": 0.0, "drums": 0.06, "bass": 0.08, "other": 0.08},
+    "intro": {"vocals": 1.0, "drums": 0.35, "bass": 0.25, "other": 0.08},
+    "verse": {"vocals": 0.0, "drums": 0.05, "bass": 0.05, "other": 0.08},
     "chorus": {"vocals": 0.0, "drums": 0.0, "bass": 0.02, "other": 0.0},
-    "break": {"vocals": 0.3, "drums": 0.5, "bass": 0.35, "other": 0.1},
+    "break": {"vocals": 0.3, "drums": 0.45, "bass": 0.3, "other": 0.1},
     "solo": {"vocals": 1.0, "drums": 0.04, "bass": 0.04, "other": 0.0},
 }
 _FORMS = (

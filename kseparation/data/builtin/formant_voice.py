@@ -16,8 +16,14 @@ _FRAME_SECONDS = 0.005
 
 # First four formants of vowels, in Hz, for a male adult.
 _VOWELS = {
-    "a": (750.0, 1150.0, 2500.0, 3400.0), "e": (480.0, 1850.0, 2500.0, 3400.0), "i": (290.0, 2200.0, 2950.0, 3500.0), "o": (450.0, 800.0, 2450.0, 3300.0),
-    "u": (320.0, 700.0, 2300.0, 3250.0), "ae": (650.0, 1700.0, 2450.0, 3400.0), "oe": (460.0, 1500.0, 2250.0, 3300.0), "y": (290.0, 1750.0, 2200.0, 3300.0),
+    "a": (750.0, 1150.0, 2500.0, 3400.0),
+    "e": (480.0, 1850.0, 2500.0, 3400.0),
+    "i": (290.0, 2200.0, 2950.0, 3500.0),
+    "o": (450.0, 800.0, 2450.0, 3300.0),
+    "u": (320.0, 700.0, 2300.0, 3250.0),
+    "ae": (650.0, 1700.0, 2450.0, 3400.0),
+    "oe": (460.0, 1500.0, 2250.0, 3300.0),
+    "y": (290.0, 1750.0, 2200.0, 3300.0),
 }
 _BANDWIDTHS = (80.0, 100.0, 130.0, 200.0)
 _GAINS = (1.0, 0.6, 0.35, 0.2)
@@ -27,7 +33,7 @@ _SIZES = {"train": (0.95, 1.08), "validation": (1.09, 1.13), "test": (1.14, 1.22
 
 @dataclass(frozen=True)
 class FormantSinger:
-    """Body size (factor on the formants), vowels in order of the syllables, consonant colours in Hz, manner and range."""
+    """Body size (factor on the formants), vowel and consonant colour (Hz) of each syllable, manner and range."""
 
     size: float
     vowels: tuple[str, ...]
@@ -38,9 +44,16 @@ class FormantSinger:
     @property
     def description(self) -> dict:
         """What `song.json` shows."""
-        return {"language": "formants", "variant": f"size {self.size:.3f}", "formant_shift": round(self.size, 3), "centre": round(self.centre, 1)}
+        return {
+            "language": "formants",
+            "variant": f"size {self.size:.3f}",
+            "formant_shift": round(self.size, 3),
+            "centre": round(self.centre, 1),
+        }
 
-    def sing(self, notes: tuple[SungNote, ...], samples: int, detune_semitones: float, rng: np.random.Generator) -> np.ndarray:
+    def sing(
+        self, notes: tuple[SungNote, ...], samples: int, detune_semitones: float, rng: np.random.Generator
+    ) -> np.ndarray:
         """Returns float32 `(samples,)` at 44.1 kHz."""
         out = np.zeros(samples, np.float64)
         for phrase in phrases_of(notes):
@@ -50,7 +63,9 @@ class FormantSinger:
                 out[first : first + length] += self._sing_phrase(phrase, length, detune_semitones, rng)
         return (0.1 * out).astype(np.float32)
 
-    def _sing_phrase(self, phrase: list[SungNote], length: int, detune_semitones: float, rng: np.random.Generator) -> np.ndarray:
+    def _sing_phrase(
+        self, phrase: list[SungNote], length: int, detune_semitones: float, rng: np.random.Generator
+    ) -> np.ndarray:
         frames = length // int(_FRAME_SECONDS * SAMPLE_RATE) + 2
         begin = phrase[0].start_seconds
         starts = [min(round((note.start_seconds - begin) / _FRAME_SECONDS), frames - 1) for note in phrase]
@@ -70,7 +85,9 @@ class FormantSinger:
 
     def _vowel(self, source: np.ndarray, syllable: int) -> np.ndarray:
         out = np.zeros(len(source))
-        for formant, width, gain in zip(_VOWELS[self.vowels[syllable % len(self.vowels)]], _BANDWIDTHS, _GAINS, strict=True):
+        for formant, width, gain in zip(
+            _VOWELS[self.vowels[syllable % len(self.vowels)]], _BANDWIDTHS, _GAINS, strict=True
+        ):
             radius = np.exp(-np.pi * width / SAMPLE_RATE)
             denominator = [1.0, -2.0 * radius * np.cos(2 * np.pi * formant * self.size / SAMPLE_RATE), radius**2]
             out += gain * signal.lfilter([1.0 - radius, 0.0, radius - 1.0], denominator, source)
@@ -85,7 +102,7 @@ class FormantSinger:
 
 
 def _glottal_wave(frequency: np.ndarray, breathiness: float, rng: np.random.Generator) -> np.ndarray:
-    """A saw whose step is rounded over one sample (PolyBLEP) against aliasing, softened towards a glottal pulse, with breath."""
+    """A saw, its step rounded (PolyBLEP) against aliasing, softened towards a glottal pulse, with breath."""
     step = frequency / SAMPLE_RATE
     phase = np.cumsum(step) % 1.0
     saw = 2.0 * phase - 1.0
@@ -100,4 +117,6 @@ def draw_formant_singer(rng: np.random.Generator, split: str) -> FormantSinger:
     size = float(rng.uniform(*_SIZES[split]))
     vowels = tuple(str(vowel) for vowel in rng.choice(list(_VOWELS), 16))
     consonants = tuple(float(hz) for hz in np.exp(rng.uniform(np.log(1500.0), np.log(9000.0), 16)))
-    return FormantSinger(size, vowels, consonants, draw_style(rng), float(50.0 + 75.0 * (size - 0.95) + rng.uniform(-2.0, 6.0)))
+    return FormantSinger(
+        size, vowels, consonants, draw_style(rng), float(50.0 + 75.0 * (size - 0.95) + rng.uniform(-2.0, 6.0))
+    )

@@ -42,12 +42,18 @@ def compose_melody(
     for phrase, bar in enumerate(phrase_bars):
         motif = motifs[form[phrase % 4]]
         start_place = place
-        for index, (step, held, move, syllable) in enumerate(zip(motif.steps, motif.held, motif.moves, motif.syllables, strict=True)):
+        for index, (step, held, move, syllable) in enumerate(
+            zip(motif.steps, motif.held, motif.moves, motif.syllables, strict=True)
+        ):
             place = _inside(place + move, len(scale))
             pitch = _settle(harmony, grid, bar, step, int(scale[place]), strong=step % grid.steps_per_beat == 0)
             start = grid.seconds(bar + step // grid.steps, step % grid.steps)
             slurred = bool(index and held >= 2 and rng.random() < 0.1)
-            notes.append(SungNote(start, held * grid.step_seconds * 0.97, pitch, int(rng.integers(84, 108)), phrase, syllable, slurred))
+            notes.append(
+                SungNote(
+                    start, held * grid.step_seconds * 0.97, pitch, int(rng.integers(84, 108)), phrase, syllable, slurred
+                )
+            )
         place = start_place if rng.random() < 0.5 else place
     return notes
 
@@ -77,6 +83,14 @@ def _draw_motif(rng: np.random.Generator, grid: Grid, syllables: int) -> _Motif:
         weight = 1.25 if step % grid.steps_per_beat == 0 else 0.75
         if rng.random() < density * weight:
             steps.append(step)
-    held = [min(after - before, 2 * grid.steps_per_beat) for before, after in zip(steps, steps[1:] + [length - rest], strict=True)]
+    held = [
+        min(after - before, 2 * grid.steps_per_beat)
+        for before, after in zip(steps, steps[1:] + [length - rest], strict=True)
+    ]
     moves = [int(move) for move in rng.choice([-3, -2, -1, -1, 0, 1, 1, 2, 3], len(steps))]
-    return _Motif(tuple(steps), tuple(held), tuple(moves), tuple(int(syllable) for syllable in rng.integers(0, syllables, len(steps))))
+    return _Motif(
+        tuple(steps),
+        tuple(held),
+        tuple(moves),
+        tuple(int(syllable) for syllable in rng.integers(0, syllables, len(steps))),
+    )

@@ -34,7 +34,8 @@ def play_program(program: Program, notes: Iterable[Note], samples: int, shift: i
         program: the sound.
         notes: what to play.
         samples: length of the result at 44.1 kHz; what sounds longer is cut.
-        shift: semitones by which the recordings are moved while the pitch stays: changes the timbre. -4 to 4, default 0.
+        shift: semitones by which the recordings are moved while the pitch stays: changes the timbre. -4 to 4, default
+            0.
 
     Returns:
         float32 `(samples, 2)`.
@@ -42,12 +43,15 @@ def play_program(program: Program, notes: Iterable[Note], samples: int, shift: i
     events = []
     for note in notes:
         key = int(np.clip(note.pitch - shift, 0, 127))
-        events += [(note.start_seconds, True, key, note.velocity), (note.start_seconds + note.duration_seconds, False, key, 0)]
+        events += [
+            (note.start_seconds, True, key, note.velocity),
+            (note.start_seconds + note.duration_seconds, False, key, 0),
+        ]
     return _render(events, 0, program.number, samples, shift)
 
 
 def play_kit(kit: FontKit, hits: Iterable[DrumHit], samples: int, shift: int = 0) -> np.ndarray:
-    """Plays strokes on a drum kit, dry; `shift` tunes the whole kit by semitones. Arguments and result as for `play_program`."""
+    """Plays strokes on a drum kit, dry, as `play_program` does; `shift` tunes the whole kit by semitones."""
     keys = DRUM_KEYS | dict(kit.keys)
     events = []
     for hit in hits:
@@ -56,16 +60,23 @@ def play_kit(kit: FontKit, hits: Iterable[DrumHit], samples: int, shift: int = 0
     return _render(events, _DRUM_CHANNEL, kit.program, samples, shift)
 
 
-def _render(events: list[tuple[float, bool, int, int]], channel: int, program: int, samples: int, shift: int) -> np.ndarray:
+def _render(
+    events: list[tuple[float, bool, int, int]], channel: int, program: int, samples: int, shift: int
+) -> np.ndarray:
     """Renders slower or faster by the ratio of `shift` and resamples that away, which moves pitch and formants."""
     import midirenderer
 
     if not events:
         return np.zeros((samples, 2), np.float32)
     ratio = 2.0 ** (shift / 12)
-    with wave.open(io.BytesIO(midirenderer.render_wave_from(_soundfont(), _midi_file(events, channel, program, ratio)))) as file:
+    with wave.open(
+        io.BytesIO(midirenderer.render_wave_from(_soundfont(), _midi_file(events, channel, program, ratio)))
+    ) as file:
         rate = file.getframerate()
-        audio = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels()).astype(np.float32) / 32768.0
+        audio = (
+            np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels()).astype(np.float32)
+            / 32768.0
+        )
     audio = resample(audio, round(rate * ratio), SAMPLE_RATE)[:samples]
     return np.pad(audio, ((0, samples - len(audio)), (0, 0)))
 
@@ -82,7 +93,11 @@ def _midi_file(events: list[tuple[float, bool, int, int]], channel: int, program
     # At equal times a key is released before it is struck again.
     for seconds, on, key, velocity in sorted(events, key=lambda event: (event[0], event[1])):
         now = round(seconds * ratio * _TICKS_PER_SECOND)
-        track.append(mido.Message("note_on" if on else "note_off", channel=channel, note=key, velocity=velocity, time=now - ticks))
+        track.append(
+            mido.Message(
+                "note_on" if on else "note_off", channel=channel, note=key, velocity=velocity, time=now - ticks
+            )
+        )
         ticks = now
     file = mido.MidiFile(ticks_per_beat=_TICKS_PER_BEAT)
     file.tracks.append(track)

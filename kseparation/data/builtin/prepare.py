@@ -19,12 +19,15 @@ from kseparation.storage.atomic import atomic_folder, write_json
 def prepare_builtin(settings: BuiltinSettings, cache: Path, progress: bool = True) -> Path:
     """Returns the root of a MUSDB18-HQ tree of generated songs; makes those that are not there yet.
 
-    `<root>/{train,validation,test}/<song>/` holds `mixture`, `vocals`, `drums`, `bass` and `other` as 16-bit stereo wav, and `song.json` with tempo, key, sounds,
-    voice and the licences of the sources. A song appears as a whole or not at all, so an interrupted call is continued by the next one.
+    `<root>/{train,validation,test}/<song>/` holds `mixture`, `vocals`, `drums`, `bass` and `other` as 16-bit stereo
+    wav, and `song.json` with tempo, key, sounds,
+    voice and the licences of the sources. A song appears as a whole or not at all, so an interrupted call is continued
+    by the next one.
 
     Args:
         settings: what to make.
-        cache: folder in which the tree gets a folder of its own, named by a digest of everything that decides its bytes.
+        cache: folder in which the tree gets a folder of its own, named by a digest of everything that decides its
+            bytes.
         progress: whether to show a progress bar on standard error.
 
     Raises:
@@ -50,7 +53,9 @@ def song_folder(root: Path, split: str, index: int) -> Path:
     return root / split / f"{split}_{index:03d}"
 
 
-def _make_all(settings: BuiltinSettings, renderer: str, root: Path, jobs: list[tuple[str, int]], progress: bool) -> None:
+def _make_all(
+    settings: BuiltinSettings, renderer: str, root: Path, jobs: list[tuple[str, int]], progress: bool
+) -> None:
     workers = min(settings.workers, len(jobs))
     with _bar(len(jobs), progress) as bar:
         if workers == 1:
@@ -72,7 +77,14 @@ def _make_all(settings: BuiltinSettings, renderer: str, root: Path, jobs: list[t
 def _bar(total: int, progress: bool) -> Iterator[tqdm]:
     # A bar on a terminal; elsewhere tqdm would write a line per update, so it reports every 15 seconds.
     every = 0.1 if sys.stderr.isatty() else 15.0
-    with tqdm(total=total, desc="built-in music", unit="song", disable=not progress, mininterval=every, ascii=not sys.stderr.isatty()) as bar:
+    with tqdm(
+        total=total,
+        desc="built-in music",
+        unit="song",
+        disable=not progress,
+        mininterval=every,
+        ascii=not sys.stderr.isatty(),
+    ) as bar:
         yield bar
 
 

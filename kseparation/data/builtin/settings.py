@@ -13,7 +13,13 @@ GENERATOR_VERSION = 1
 
 SPLITS = ("train", "validation", "test")
 RENDERERS = ("auto", "sampled", "synthetic")
-_PACKAGES = {"mido": "mido", "midirenderer": "midirenderer", "pretty_midi": "pretty_midi", "espeakng_loader": "espeakng-loader", "pyworld": "pyworld-prebuilt"}
+_PACKAGES = {
+    "mido": "mido",
+    "midirenderer": "midirenderer",
+    "pretty_midi": "pretty_midi",
+    "espeakng_loader": "espeakng-loader",
+    "pyworld": "pyworld-prebuilt",
+}
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,14 @@ class BuiltinSettings:
     """How much music is made, and from which seed.
 
     Args:
-        seed: the same seed gives the same bytes with the same installed packages, whatever the number of workers; default 0.
-        songs: number of songs by split, `train`, `validation` and `test`; a split left out has none. Default 36, 6 and 8.
+        seed: the same seed gives the same bytes with the same installed packages, whatever the number of workers;
+            default 0.
+        songs: number of songs by split, `train`, `validation` and `test`; a split left out has none. Default 36, 6 and
+            8.
         song_seconds: length of each song in seconds, above 0; default 20.
         sample_rate: of the files, in Hz, 8000 to 192000; default 44100. They are stereo.
-        renderer: `sampled` plays a soundfont and sings with a speech synthesiser (needs the extra `music`), `synthetic` is NumPy only and sounds plainer,
+        renderer: `sampled` plays a soundfont and sings with a speech synthesiser (needs the extra `music`), `synthetic`
+            is NumPy only and sounds plainer,
             `auto` takes the first where it is installed.
         workers: processes that work side by side, from 1; default 2.
 
@@ -52,13 +61,19 @@ class BuiltinSettings:
             if count < 0:
                 raise UserError(f"`songs` must not be negative. Received: {split}={count}.")
         if self.songs.get("train", 0) < 1:
-            raise UserError(f"`songs` needs at least one song in `train`. Received: songs={dict(self.songs)}. Set `train` to 1 or more.")
+            raise UserError(
+                f"`songs` needs at least one in `train`. Received: songs={dict(self.songs)}. Set `train` to 1 or more."
+            )
         if not 0.0 < self.song_seconds < float("inf"):
             raise UserError(f"`song_seconds` must be positive. Received: song_seconds={self.song_seconds}. Try 20.")
         if not 8000 <= self.sample_rate <= 192000:
-            raise UserError(f"`sample_rate` must be 8000 to 192000 Hz. Received: sample_rate={self.sample_rate}. Try 44100.")
+            raise UserError(
+                f"`sample_rate` must be 8000 to 192000 Hz. Received: sample_rate={self.sample_rate}. Try 44100."
+            )
         if self.renderer not in RENDERERS:
-            raise UserError(f"`renderer` is unknown. Received: renderer={self.renderer!r}. {did_you_mean(self.renderer, RENDERERS)}")
+            raise UserError(
+                f"`renderer` is unknown. Received: renderer={self.renderer!r}. {did_you_mean(self.renderer, RENDERERS)}"
+            )
         if self.workers < 1:
             raise UserError(f"`workers` must be at least 1. Received: workers={self.workers}.")
         if self.seed < 0:
@@ -79,17 +94,21 @@ def resolve_renderer(renderer: str) -> tuple[str, str | None]:
     missing = missing_packages() if renderer != "synthetic" else ()
     if renderer == "sampled" and missing:
         raise UserError(
-            f"`renderer` sampled needs packages that are not installed. Received: missing {', '.join(missing)}. Install them with `pip install 'kseparation[music]'`."
+            f"`renderer` sampled needs packages that are not installed. Received: missing {', '.join(missing)}. "
+            "Install them with `pip install 'kseparation[music]'`."
         )
     if renderer != "auto":
         return renderer, None
     if missing:
-        return "synthetic", f"{', '.join(missing)} not installed; `pip install 'kseparation[music]'` gives sampled instruments and a better voice"
+        return (
+            "synthetic",
+            f"{', '.join(missing)} not installed; `pip install 'kseparation[music]'` gives richer sound",
+        )
     return "sampled", None
 
 
 def settings_digest(settings: BuiltinSettings, renderer: str) -> str:
-    """Returns 16 hexadecimal digits that change with everything that changes the bytes; the number of workers does not."""
+    """Returns 16 hexadecimal digits that change with all that changes the bytes; the number of workers does not."""
     record = asdict(settings) | {"songs": dict(settings.songs), "renderer": renderer, "version": GENERATOR_VERSION}
     del record["workers"]
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseparation.data.builtin.score import SungNote
-from kseparation.data.builtin.voices import FFT_SIZE, FRAME_SECONDS, SAMPLE_RATE, Singer, Syllable
+from kseparation.data.builtin.voices import FFT_SIZE, FRAME_SECONDS, SAMPLE_RATE, Singer, Syllable, interpolate_frames
 
 _PHRASE_GAP_SECONDS = 0.35
 _SCOOP_SECONDS = 0.045
@@ -40,12 +40,18 @@ class SingingStyle:
 def draw_style(rng: np.random.Generator) -> SingingStyle:
     """Draws the manner of one singer."""
     return SingingStyle(
-        float(rng.uniform(0.2, 1.4)), float(rng.uniform(4.8, 6.3)), float(rng.uniform(0.1, 0.45)), float(rng.uniform(0.03, 0.09)),
-        float(rng.choice([0.0, 0.1, 0.3], p=[0.5, 0.3, 0.2])), float(rng.uniform(-3.0, 6.0)),
+        float(rng.uniform(0.2, 1.4)),
+        float(rng.uniform(4.8, 6.3)),
+        float(rng.uniform(0.1, 0.45)),
+        float(rng.uniform(0.03, 0.09)),
+        float(rng.choice([0.0, 0.1, 0.3], p=[0.5, 0.3, 0.2])),
+        float(rng.uniform(-3.0, 6.0)),
     )
 
 
-def sing(notes: tuple[SungNote, ...], singer: Singer, style: SingingStyle, samples: int, rng: np.random.Generator) -> np.ndarray:
+def sing(
+    notes: tuple[SungNote, ...], singer: Singer, style: SingingStyle, samples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Returns the sung melody, dry.
 
     Args:
@@ -101,11 +107,16 @@ def _phrase_frames(
         source = source[: frames - begin]
         where = slice(begin, begin + len(source))
         gain = 0.035 * (note.velocity - 96)
-        log_envelope[where] = _interpolate(syllable.log_envelope, source) + gain
-        aperiodicity[where] = _interpolate(syllable.aperiodicity, source)
+        log_envelope[where] = interpolate_frames(syllable.log_envelope, source) + gain
+        aperiodicity[where] = interpolate_frames(syllable.aperiodicity, source)
         voiced[where] = syllable.voiced[np.rint(source).astype(int)]
         previous = syllable
-    tilt = style.tilt_db * np.log(10) / 10 * np.clip(np.log2(np.maximum(np.arange(bins), 1) * SAMPLE_RATE / FFT_SIZE / 250.0) / 5.0, -0.5, 1.3)
+    tilt = (
+        style.tilt_db
+        * np.log(10)
+        / 10
+        * np.clip(np.log2(np.maximum(np.arange(bins), 1) * SAMPLE_RATE / FFT_SIZE / 250.0) / 5.0, -0.5, 1.3)
+    )
     aperiodicity = np.clip(aperiodicity + style.breathiness * np.linspace(0.1, 0.9, bins), 0.0, 0.999)
     f0 = np.where(voiced, 440.0 * 2.0 ** ((pitch_curve(phrase, starts, frames, style, rng) - 69.0) / 12.0), 0.0)
     return f0, log_envelope + tilt, aperiodicity
@@ -128,13 +139,9 @@ def _source_frames(syllable: Syllable, length: int, slurred: bool, joined: bool)
     return len(lead), np.concatenate([lead, stretched, tail])
 
 
-def _interpolate(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
-    low = np.minimum(places.astype(int), len(frames) - 1)
-    part = (places - low)[:, None]
-    return (1.0 - part) * frames[low] + part * frames[np.minimum(low + 1, len(frames) - 1)]
-
-
-def pitch_curve(phrase: list[SungNote], starts: list[int], frames: int, style: SingingStyle, rng: np.random.Generator) -> np.ndarray:
+def pitch_curve(
+    phrase: list[SungNote], starts: list[int], frames: int, style: SingingStyle, rng: np.random.Generator
+) -> np.ndarray:
     """Returns `(frames,)` MIDI pitches: glides into each note, vibrato on long ones, slow drift."""
     pitch = np.full(frames, float(phrase[0].pitch))
     for place, (note, start) in enumerate(zip(phrase, starts, strict=True)):
@@ -143,6 +150,8 @@ def pitch_curve(phrase: list[SungNote], starts: list[int], frames: int, style: S
         distance = phrase[place - 1].pitch - note.pitch if place else -style.scoop_semitones
         distance = float(np.clip(distance, -3.0, 3.0))
         depth = style.vibrato_semitones * np.clip((time - 0.25) / 0.2, 0.0, 1.0)
-        pitch[start:] = note.pitch + distance * np.exp(-time / _SCOOP_SECONDS) + depth * np.sin(2 * np.pi * style.vibrato_hz * time)
+        pitch[start:] = (
+            note.pitch + distance * np.exp(-time / _SCOOP_SECONDS) + depth * np.sin(2 * np.pi * style.vibrato_hz * time)
+        )
     knots = rng.normal(0.0, style.drift_semitones, frames // 40 + 2)
     return pitch + np.interp(np.arange(frames) / 40.0, np.arange(len(knots)), knots) + style.detune_semitones

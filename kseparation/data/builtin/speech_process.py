@@ -1,8 +1,11 @@
 """Speaks syllables with espeak-ng; run as a program of its own, for each singer once.
 
-A fresh process, because the library carries random state from one utterance to the next: in a shared process a voice would depend on which songs were made before.
-Standard library only, so that the process starts in milliseconds. Input: JSON on standard input with `library`, `data`, `voice`, `pitch`, `rate` and `texts`.
-Output: for each text four bytes with the number of samples, then the samples as 16-bit integers at 22.05 kHz, little-endian.
+A fresh process, because the library carries random state from one utterance to the next: in a shared process a voice
+would depend on which songs were made before.
+Standard library only, so that the process starts in milliseconds. Input: JSON on standard input with `library`, `data`,
+`voice`, `pitch`, `rate` and `texts`.
+Output: for each text four bytes with the number of samples, then the samples as 16-bit integers at 22.05 kHz,
+little-endian.
 """
 
 import ctypes

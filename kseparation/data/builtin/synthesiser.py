@@ -44,17 +44,34 @@ def play_patch(family: str, notes: Iterable[Note], samples: int, rng: np.random.
     """
     tone, attack, decay = FAMILIES[family]
     character = _Character(
-        brightness=float(rng.uniform(0.25, 1.0)), detune_cents=float(rng.uniform(4.0, 18.0)), attack_seconds=float(attack * rng.uniform(0.6, 1.8)),
-        release_seconds=float(rng.uniform(0.03, 0.15) + attack), decay_seconds=float(decay * rng.uniform(0.6, 1.6)),
-        modulation_ratio=float(rng.choice([0.5, 1.0, 2.0, 3.0, 3.5, 7.0])), modulation_index=float(rng.uniform(0.8, 4.0)),
+        brightness=float(rng.uniform(0.25, 1.0)),
+        detune_cents=float(rng.uniform(4.0, 18.0)),
+        attack_seconds=float(attack * rng.uniform(0.6, 1.8)),
+        release_seconds=float(rng.uniform(0.03, 0.15) + attack),
+        decay_seconds=float(decay * rng.uniform(0.6, 1.6)),
+        modulation_ratio=float(rng.choice([0.5, 1.0, 2.0, 3.0, 3.5, 7.0])),
+        modulation_index=float(rng.uniform(0.8, 4.0)),
     )
+    notes = tuple(notes)
+    longest: dict[int, float] = {}
+    for note in notes:
+        longest[note.pitch] = max(longest.get(note.pitch, 0.0), note.duration_seconds)
+    # Each pitch is computed once, as long as its longest note.
+    tones = {
+        pitch: tone(
+            440.0 * 2.0 ** ((pitch - 69) / 12),
+            round((seconds + character.release_seconds) * SAMPLE_RATE) + 1,
+            character,
+            rng,
+        )
+        for pitch, seconds in longest.items()
+    }
     out = np.zeros(samples, np.float64)
     for note in notes:
         start = round(note.start_seconds * SAMPLE_RATE)
         length = min(round((note.duration_seconds + character.release_seconds) * SAMPLE_RATE), samples - start)
-        if length > 32:
-            frequency = 440.0 * 2.0 ** ((note.pitch - 69) / 12)
-            sound = tone(frequency, length, character, rng) * _envelope(length, note.duration_seconds, character)
+        if length > 0:
+            sound = tones[note.pitch][:length] * _envelope(length, note.duration_seconds, character)
             out[start : start + length] += (note.velocity / 127.0) ** 1.6 * sound
     return np.repeat(0.2 * out[:, None], 2, axis=1).astype(np.float32)
 
@@ -109,21 +126,36 @@ def _plucked(frequency: float, length: int, character: _Character, rng: np.rando
     for number in range(1, int(np.clip(9000.0 / frequency, 1, 22)) + 1):
         stretched = number * frequency * np.sqrt(1.0 + 2e-4 * number**2)
         amplitude = np.sin(np.pi * number * place) / number ** (1.6 - 0.8 * character.brightness)
-        out += amplitude * np.exp(-time * (0.6 + 0.35 * number) / character.decay_seconds) * np.sin(2 * np.pi * stretched * time)
+        out += (
+            amplitude
+            * np.exp(-time * (0.6 + 0.35 * number) / character.decay_seconds)
+            * np.sin(2 * np.pi * stretched * time)
+        )
     return 1.5 * out
 
 
 def _bell(frequency: float, length: int, character: _Character, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(length) / SAMPLE_RATE
     out = np.zeros(length)
-    for ratio, amplitude in ((1.0, 1.0), (2.76, 0.5), (5.4, 0.3 * character.brightness), (8.93, 0.15 * character.brightness)):
+    for ratio, amplitude in (
+        (1.0, 1.0),
+        (2.76, 0.5),
+        (5.4, 0.3 * character.brightness),
+        (8.93, 0.15 * character.brightness),
+    ):
         if ratio * frequency < 18000.0:
-            out += amplitude * np.exp(-time * ratio / (2.0 * character.decay_seconds)) * np.sin(2 * np.pi * ratio * frequency * time)
+            out += (
+                amplitude
+                * np.exp(-time * ratio / (2.0 * character.decay_seconds))
+                * np.sin(2 * np.pi * ratio * frequency * time)
+            )
     return out
 
 
 def _organ(frequency: float, length: int, character: _Character, rng: np.random.Generator) -> np.ndarray:
-    drawbars = np.array([1.0, 0.8, 0.6 * character.brightness, 0.5, 0.0, 0.3 * character.brightness, 0.0, 0.25 * character.brightness])
+    drawbars = np.array(
+        [1.0, 0.8, 0.6 * character.brightness, 0.5, 0.0, 0.3 * character.brightness, 0.0, 0.25 * character.brightness]
+    )
     drawbars = drawbars[: int(np.clip(16000.0 / frequency, 1, 8))]
     time = np.arange(length) / SAMPLE_RATE
     sway = 1.0 + 0.1 * np.sin(2 * np.pi * (4.0 + 2.0 * character.brightness) * time)
@@ -135,7 +167,7 @@ FAMILIES: dict[str, tuple[_Tone, float, float]] = {
     "saw bass": (_waveform(False, 2, True), 0.004, 0.5),
     "sub bass": (_waveform(True, 1, True), 0.006, 0.9),
     "square bass": (_waveform(True, 2, True), 0.004, 0.6),
-    "plucked bass": (_plucked, 0.002, 0.9),
+    "plucked bass": (_plucked, 0.002, 1.8),
     "fm bass": (_modulated, 0.003, 0.6),
     "saw pad": (_waveform(False, 5, False), 0.15, 8.0),
     "square pad": (_waveform(True, 4, False), 0.12, 8.0),
