@@ -1,11 +1,8 @@
 """Scores a separator on whole songs, beside predictors without a network."""
 
-import contextlib
-import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from kseparation.reporting.report_data import Excerpt, ReportData, read_history
 from kseparation.reporting.score_table import score_text
 from kseparation.storage.atomic import write_json
 from kseparation.storage.cache import cache_folder
+from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
 from kseparation.workflows.whole_track import separate_blocks
 
@@ -32,7 +30,6 @@ STEM_KEYS = (
 )  # fmt: skip
 EXCERPT_SECONDS = 10
 SONGS_TO_HEAR = 2
-_PACKAGES = ("kseparation", "keras", "tensorflow-cpu", "tensorflow", "torch", "jax", "numpy")
 
 
 @dataclass(frozen=True)
@@ -243,7 +240,7 @@ def _report_data(
         facts={
             "Model": _model_facts(model, summary, overlap),
             "Data": _data_facts(summary),
-            "Environment": environment_facts(),
+            "Environment": _environment_facts(),
         },
         config_text=config.read_text(encoding="utf-8") if config and config.is_file() else "",
         notes=summary["notes"],
@@ -272,11 +269,8 @@ def _data_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def environment_facts() -> dict[str, str]:
-    """Returns the versions that a result depends on, of what is installed."""
-    versions = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    backend = {"backend": sys.modules["keras"].backend.backend()} if "keras" in sys.modules else {}
-    return {"Python": platform.python_version(), "system": platform.platform(terse=True)} | backend | versions
+def _environment_facts() -> dict[str, Any]:
+    environment = describe_environment()
+    return {name: environment[name] for name in ("kseparation", "backend", "python", "platform")} | environment[
+        "packages"
+    ]

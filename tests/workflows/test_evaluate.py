@@ -52,6 +52,12 @@ def songs(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def no_report(monkeypatch):
+    """Drawing takes longer than everything else."""
+    monkeypatch.setattr(module, "write_report", lambda path, data: path.write_text(repr(data.notes)))
+
+
 @pytest.fixture(scope="module")
 def result(songs, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "results"
@@ -125,7 +131,7 @@ def test_the_report_shows_it_with_sound_of_two_songs(result):
     assert f"{result[0]['mean']['sdr_global']:.2f} dB" in page
 
 
-def test_the_table_goes_to_standard_error(songs, tmp_path, capsys):
+def test_the_table_goes_to_standard_error(songs, tmp_path, capsys, no_report):
     evaluate(ScaledMixture(), str(songs), subset="validation", out=tmp_path)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -134,20 +140,20 @@ def test_the_table_goes_to_standard_error(songs, tmp_path, capsys):
     assert "model - best" in captured.err
 
 
-def test_si_sdr_is_null_where_it_was_not_asked_for(songs, tmp_path, result):
+def test_si_sdr_is_null_where_it_was_not_asked_for(songs, tmp_path, result, no_report):
     summary = evaluate(ScaledMixture(), str(songs), subset="validation", metrics=["sdr"], out=tmp_path)
     assert summary["stems"]["bass"]["si_sdr"] is None
     assert summary["mean"]["si_sdr"] is None
     assert result[0]["mean"]["si_sdr"] is not None
 
 
-def test_training_songs_can_be_scored_and_the_notes_say_what_that_means(songs, tmp_path):
+def test_training_songs_can_be_scored_and_the_notes_say_what_that_means(songs, tmp_path, no_report):
     summary = evaluate(ScaledMixture(), str(songs), subset="train", out=tmp_path, model_name="other name")
     assert (summary["tracks"], summary["model"]) == (2, "other name")
     assert "flatter both" in summary["notes"][0]
 
 
-def test_without_training_songs_two_predictors_are_null_and_the_notes_say_why(tmp_path):
+def test_without_training_songs_two_predictors_are_null_and_the_notes_say_why(tmp_path, no_report):
     write_songs(tmp_path / "songs", "test", 1)
     summary = evaluate(ScaledMixture(), str(tmp_path / "songs"), out=tmp_path / "out")
     assert summary["trivial"]["constant_gain"] is summary["trivial"]["constant_mask"] is None
@@ -171,7 +177,7 @@ def test_curves_and_config_come_from_the_run(songs, tmp_path):
     assert "task: separation" in page
 
 
-def test_one_sample_and_silence_are_finite(tmp_path):
+def test_one_sample_and_silence_are_finite(tmp_path, no_report):
     for split, samples, level in (("train", 1, 0.0), ("test", 1, 0.5)):
         for index, gain in enumerate((0.0, 1.0)):
             folder = tmp_path / "songs" / split / f"{index}"
@@ -185,7 +191,7 @@ def test_one_sample_and_silence_are_finite(tmp_path):
     assert np.isfinite(values).all()
 
 
-def test_builtin_is_made_in_the_cache(songs, tmp_path, monkeypatch):
+def test_builtin_is_made_in_the_cache(songs, tmp_path, monkeypatch, no_report):
     seen = []
     monkeypatch.setattr(module, "prepare_builtin", lambda settings, cache: seen.append((settings, cache)) or songs)
     monkeypatch.setenv("KSEPARATION_CACHE", str(tmp_path / "cache"))
