@@ -1,28 +1,25 @@
 """Makes the songs once, side by side in processes, and keeps them in the cache."""
 
-import multiprocessing
+import fcntl
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from kseparation.audio.writing import write_audio
 from kseparation.data.builtin.settings import SPLITS, BuiltinSettings, resolve_renderer, settings_digest
-from kseparation.data.builtin.song import make_song
-from kseparation.storage.atomic import atomic_folder, write_json
+from kseparation.data.builtin.song_folder import song_folder, write_song
+from kseparation.data.builtin.song_processes import make_side_by_side
+from kseparation.storage.atomic import explained_write_errors, remove_temporary
 
 
 def prepare_builtin(settings: BuiltinSettings, cache: Path, progress: bool = True) -> Path:
     """Returns the root of a MUSDB18-HQ tree of generated songs; makes those that are not there yet.
 
     `<root>/{train,validation,test}/<song>/` holds `mixture`, `vocals`, `drums`, `bass` and `other` as 16-bit stereo
-    wav, and `song.json` with tempo, key, sounds,
-    voice and the licences of the sources. A song appears as a whole or not at all, so an interrupted call is continued
-    by the next one.
+    wav, and `song.json` with tempo, key, sounds, voice and the licences of the sources. A song appears as a whole or
+    not at all, so an interrupted call is continued by the next one.
 
     Args:
         settings: what to make.
@@ -40,17 +37,33 @@ def prepare_builtin(settings: BuiltinSettings, cache: Path, progress: bool = Tru
     renderer, reason = resolve_renderer(settings.renderer)
     root = Path(cache) / "builtin" / settings_digest(settings, renderer)
     jobs = [(split, index) for split in SPLITS for index in range(settings.songs.get(split, 0))]
-    missing = [job for job in jobs if not song_folder(root, *job).is_dir()]
-    if missing:
+
+    def missing() -> list[tuple[str, int]]:
+        return [job for job in jobs if not song_folder(root, *job).is_dir()]
+
+    if missing():
         if reason is not None:
             print(f"Built-in music: synthetic renderer, because {reason}.", file=sys.stderr)
-        _make_all(settings, renderer, root, missing, progress)
+        with _alone(root):
+            _make_all(settings, renderer, root, missing(), progress)
     return root
 
 
-def song_folder(root: Path, split: str, index: int) -> Path:
-    """Returns the folder of a song."""
-    return root / split / f"{split}_{index:03d}"
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Waits until no other process makes the same songs; what that one made is then there."""
+    with explained_write_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = open(root.with_suffix(".lock"), "w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Built-in music: waiting for another process that makes the same songs.", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for split in SPLITS:
+            remove_temporary(root / split)
+        yield
 
 
 def _make_all(
@@ -58,19 +71,12 @@ def _make_all(
 ) -> None:
     workers = min(settings.workers, len(jobs))
     with _bar(len(jobs), progress) as bar:
-        if workers == 1:
-            for job in jobs:
-                _make_one(settings, renderer, root, *job)
-                bar.update()
+        if workers > 1:
+            make_side_by_side(settings, renderer, root, jobs, workers, bar.update)
             return
-        # spawn: a forked copy of a process that runs TensorFlow, torch or JAX can hang.
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            for future in as_completed([pool.submit(_make_one, settings, renderer, root, *job) for job in jobs]):
-                future.result()
-                bar.update()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for job in jobs:
+            write_song(settings, renderer, root, *job)
+            bar.update()
 
 
 @contextmanager
@@ -86,13 +92,3 @@ def _bar(total: int, progress: bool) -> Iterator[tqdm]:
         ascii=not sys.stderr.isatty(),
     ) as bar:
         yield bar
-
-
-def _make_one(settings: BuiltinSettings, renderer: str, root: Path, split: str, index: int) -> None:
-    mixture, stems, record = make_song(settings, renderer, split, index)
-    folder = song_folder(root, split, index)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(folder) as temporary:
-        for name, audio in ({"mixture": mixture} | stems).items():
-            write_audio(temporary / f"{name}.wav", audio.astype(np.float32) / 32768.0, settings.sample_rate)
-        write_json(temporary / "song.json", record)

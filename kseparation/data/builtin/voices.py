@@ -73,7 +73,6 @@ VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "ian",
             "iven",
             "john",
-            "klatt2",
             "marcelo",
             "max",
             "michel",
@@ -194,7 +193,7 @@ def _analyse(speech: np.ndarray) -> tuple[Syllable | None, float]:
     energy = np.sqrt(envelope.mean(axis=1))
     heard = np.flatnonzero(energy > 0.02 * energy.max())
     voiced = f0 > 0
-    loud = np.flatnonzero(voiced & (energy > 0.5 * energy.max()))
+    loud = _longest_run(voiced & (energy > 0.5 * energy.max()))
     if len(loud) < 12:
         return None, 0.0
     first, last = heard[0], heard[-1] + 1
@@ -206,6 +205,13 @@ def _analyse(speech: np.ndarray) -> tuple[Syllable | None, float]:
     return Syllable(
         log_envelope.astype(np.float32), aperiodicity.astype(np.float32), voiced[first:last], nucleus
     ), float(np.median(f0[loud]))
+
+
+def _longest_run(condition: np.ndarray) -> np.ndarray:
+    """Returns the places of the longest stretch in which a condition holds."""
+    places = np.flatnonzero(condition)
+    runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    return max(runs, key=len)
 
 
 def _extend_band(log_envelope: np.ndarray, aperiodicity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,12 @@ def test_the_same_seed_gives_the_same_song_and_another_seed_another() -> None:
 
 def test_everything_begins_inside_the_song() -> None:
     for score in SONGS:
-        events = [*score.drums, *score.bass.notes, *score.vocals, *(note for part in score.other for note in part.notes)]
+        events = [
+            *score.drums,
+            *score.bass.notes,
+            *score.vocals,
+            *(note for part in score.other for note in part.notes),
+        ]
         assert all(0.0 <= event.start_seconds < 20.0 for event in events)
         assert all(1 <= event.velocity <= 127 for event in events)
         assert all(note.end_seconds <= 20.0 for note in score.vocals)

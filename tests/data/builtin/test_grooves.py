@@ -1,5 +1,6 @@
 """Every groove can be played: patterns fill a bar, pieces are known, bass figures exist."""
 
+import numpy as np
 import pytest
 
 from kseparation.data.builtin.bass_figures import draw_figures
@@ -24,8 +25,6 @@ def test_patterns_fill_a_bar_with_known_pieces(family: GrooveFamily) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_bass_figure_of_a_family_fits_its_bar(family: GrooveFamily) -> None:
-    import numpy as np
-
     steps = family.beats * family.steps_per_beat
     for name in family.bass:
         for seed in range(6):

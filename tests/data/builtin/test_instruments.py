@@ -53,7 +53,9 @@ def recordings_by_program() -> dict[int, set[int]]:
         for number in preset_generators[preset_bags[bag] : preset_bags[end_bag]] if bank == 0 else []:
             if number[0] == instrument_operator:
                 first, last = (instrument_bags[instruments[number[1] + side]] for side in (0, 1))
-                played = {samples[value] for kind, value in instrument_generators[first:last] if kind == sample_operator}
+                played = {
+                    samples[value] for kind, value in instrument_generators[first:last] if kind == sample_operator
+                }
                 found[program] = found.get(program, set()) | played
     return found
 

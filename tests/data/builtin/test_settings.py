@@ -65,7 +65,9 @@ def test_auto_falls_back_and_says_why(without_midirenderer: None) -> None:
 
 
 def test_sampled_without_its_packages_names_them(without_midirenderer: None) -> None:
-    with pytest.raises(UserError, match=r"missing midirenderer. Install them with `pip install 'kseparation\[music\]'`"):
+    with pytest.raises(
+        UserError, match=r"missing midirenderer. Install them with `pip install 'kseparation\[music\]'`"
+    ):
         resolve_renderer("sampled")
 
 
