@@ -48,7 +48,7 @@ class TrackedModel(keras.Model):
         for name, value in {"total": total, **parts}.items():
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
         for metric in self._scores.others:
-            metric.update_state(ops.stop_gradient(y), ops.stop_gradient(y_pred))
+            metric.update_state(ops.convert_to_tensor(y), ops.stop_gradient(y_pred))
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the
         # optimizer's gate sees it.
         gate = ops.where(ops.isfinite(total), ops.ones_like(total), total - total)

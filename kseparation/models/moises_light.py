@@ -130,10 +130,11 @@ class MoisesLight(Separator):
         # Only the coarsest level of the decoder has a block: the light decoder of the paper.
         self.decoder = block(1, f"decoder_{self.levels - 1}")
         if self.output_kind == "softmax_mask":
-            outputs = len(self.stems) * self.channels * self.fold_frames
+            # So many output planes that a filter of 3 x 3 would take a quarter of the training step.
+            outputs, kernel_size = len(self.stems) * self.channels * self.fold_frames, 1
         else:
-            outputs = planes
-        self.last = BandConvolution(bands * outputs, 3, bands, dtype=self.dtype_policy, name="last")
+            outputs, kernel_size = planes, 3
+        self.last = BandConvolution(bands * outputs, kernel_size, bands, dtype=self.dtype_policy, name="last")
 
     def build(self, input_shape):
         if input_shape[-1] != self.channels:
