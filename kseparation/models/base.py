@@ -69,6 +69,8 @@ class Separator(TrackedModel):
     Input shape: `(batch, samples, channels)`. Output shape: `(batch, stems, samples, channels)`.
     """
 
+    task = "separation"
+
     def __init__(
         self,
         stems: tuple[str, ...] = ("vocals", "drums", "bass", "other"),

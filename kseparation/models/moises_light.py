@@ -62,6 +62,8 @@ class MoisesLight(Separator):
     package `moises-light` 0.1.5.
     """
 
+    source = "arXiv 2510.06785"
+
     def __init__(
         self,
         stems: tuple[str, ...] = ("vocals", "drums", "bass", "other"),
@@ -282,6 +284,11 @@ class MoisesLight(Separator):
         real, imag = ops.pad(real * scale, above), ops.pad(imag * scale, above)
         audio = inverse_stft(real, imag, self.window_samples, self.hop_samples, padded)
         return ops.transpose(audio[..., :samples], (0, 1, 3, 2))
+
+    @classmethod
+    def presets(cls) -> tuple[str, ...]:
+        """Returns the names that `from_preset` takes."""
+        return tuple(PRESETS)
 
     @classmethod
     def from_preset(cls, preset: str, **arguments) -> "MoisesLight":
