@@ -1,6 +1,7 @@
 """Composes a song: form, chords, drums, bass, accompaniment and melody, played by hands that are not quite exact."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,22 +69,31 @@ def compose(
     )
 
 
+def vocal_silence(notes: Sequence[SungNote], seconds: float) -> float:
+    """Returns the share of a song in which nobody sings; gaps below 0.3 s are breaths and do not count."""
+    ends = [0.0, *(note.end_seconds for note in notes)]
+    starts = [*(note.start_seconds for note in notes), seconds]
+    return sum(gap for start, end in zip(starts, ends, strict=True) if (gap := start - end) >= 0.3) / seconds
+
+
 def _sung_form(
     rng: np.random.Generator, grid: Grid, harmony: Harmony, bars: int, seconds: float, centre: float, syllables: int
 ) -> tuple[tuple[Section, ...], tuple[SungNote, ...]]:
     """Draws forms and melodies until the voice pauses for a usual share of the song; short songs take the nearest."""
     best, best_miss = None, math.inf
-    for _ in range(24):
+    for _ in range(40):
         sections = draw_form(rng, bars)
+        kept = rng.uniform(0.7, 1.0)
         phrases = [
             bar
             for section in sections
             if "vocals" in section.stems
             for bar in range(section.first_bar, section.end_bar, 2)
+            if rng.random() < kept
         ]
         notes = compose_melody(rng, grid, harmony, phrases, centre, syllables)
         sung = tuple(_loosen_voice(rng, notes, seconds))
-        silence = 1.0 - sum(note.duration_seconds for note in sung) / seconds
+        silence = vocal_silence(sung, seconds)
         miss = max(_VOCAL_SILENCE[0] - silence, silence - _VOCAL_SILENCE[1], 0.0)
         if sung and miss < best_miss:
             best, best_miss = (sections, sung), miss

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from kseparation.errors import UserError, did_you_mean
 
 # Raise it whenever the same settings would give other sounds: it names the cache folder.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 SPLITS = ("train", "validation", "test")
 RENDERERS = ("auto", "sampled", "synthetic")

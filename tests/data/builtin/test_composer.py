@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from kseparation.data.builtin.composer import compose
+from kseparation.data.builtin.composer import compose, vocal_silence
 from kseparation.data.builtin.form import STEMS
 from kseparation.data.builtin.grooves import GROOVES
 from kseparation.data.builtin.harmony import KEYS, SCALES
-from kseparation.data.builtin.score import Score
+from kseparation.data.builtin.score import Score, SungNote
 
 FAMILIES = [family for families in GROOVES.values() for family in families]
 
@@ -47,8 +47,13 @@ def test_every_stem_sounds_in_every_song() -> None:
 
 def test_the_voice_pauses_for_15_to_40_percent() -> None:
     for score in SONGS:
-        silence = 1.0 - sum(note.duration_seconds for note in score.vocals) / 20.0
-        assert 0.15 <= silence <= 0.40
+        assert 0.15 <= vocal_silence(score.vocals, 20.0) <= 0.40
+
+
+def test_silence_counts_pauses_and_not_breaths() -> None:
+    notes = [SungNote(start, 1.0, 60, 90, 0, 0) for start in (1.0, 2.1, 6.1)]
+    assert vocal_silence(notes, 10.0) == pytest.approx((1.0 + 3.0 + 2.9) / 10.0)
+    assert vocal_silence([], 10.0) == 1.0
 
 
 def test_sung_notes_do_not_overlap_and_keep_to_the_scale() -> None:

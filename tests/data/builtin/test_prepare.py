@@ -20,7 +20,7 @@ from kseparation.storage.atomic import read_json
 
 SONGS = {"train": 2, "validation": 1, "test": 1}
 SYNTHETIC = BuiltinSettings(songs=SONGS, song_seconds=1.0, sample_rate=16000, renderer="synthetic", workers=1)
-SAMPLED = BuiltinSettings(songs=SONGS, song_seconds=3.0, renderer="sampled", workers=2)
+SAMPLED = BuiltinSettings(songs=SONGS, song_seconds=2.0, renderer="sampled", workers=2)
 
 
 def fingerprints(root: Path) -> dict[str, str]:
