@@ -1,0 +1,75 @@
+"""Values and gradients of functions and models on whatever backend runs, as NumPy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+# Keras' own conversion of a torch tensor to NumPy warns under NumPy 2.4, and warnings are errors here.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+
+
+def numbers(tensor: Any) -> np.ndarray:
+    """Returns a copy of a tensor or variable."""
+    tensor = ops.convert_to_tensor(tensor)
+    return np.array(tensor.detach().cpu().numpy() if keras.backend.backend() == "torch" else tensor)
+
+
+def compute(function: Callable, *arrays: np.ndarray) -> Any:
+    """Returns the value of a pure function of tensors; on JAX compiled as a whole, which is much faster than op by op."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        with torch.no_grad():
+            result = function(*(ops.convert_to_tensor(array) for array in arrays))
+    elif backend == "jax":
+        import jax
+
+        result = jax.jit(function)(*arrays)
+    else:
+        result = function(*(ops.convert_to_tensor(array) for array in arrays))
+    return keras.tree.map_structure(numbers, result)
+
+
+def gradient_of(function: Callable, array: np.ndarray) -> np.ndarray:
+    """Returns the gradient of a scalar function of one tensor at `array`."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.convert_to_tensor(array)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            value = function(tensor)
+        return tape.gradient(value, tensor).numpy()
+    if backend == "torch":
+        import torch
+
+        tensor = torch.tensor(array, requires_grad=True)
+        with torch.enable_grad():
+            function(tensor).backward()
+        return tensor.grad.numpy()
+    import jax
+
+    return np.asarray(jax.jit(jax.grad(function))(array))
+
+
+class GradientRecorder(keras.optimizers.Optimizer):
+    """Puts into each weight its gradient, so that one step of any trainer tells all gradients on every backend."""
+
+    def __init__(self):
+        super().__init__(learning_rate=1.0)
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign(variable, ops.cast(gradient, variable.dtype))
+
+
+def weight_gradients(model: keras.Model, x: Any, y: Any, loss: Any) -> dict[str, np.ndarray]:
+    """Returns the gradient of every trainable weight by path. The weights of the model are lost."""
+    model.compile(optimizer=GradientRecorder(), loss=loss)
+    model.train_on_batch(x, y)
+    return {weight.path: numbers(weight) for weight in model.trainable_weights}
