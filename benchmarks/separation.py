@@ -1,0 +1,162 @@
+"""Seconds of inference and of a training step of Moises-Light on each backend, beside the public package `moises-light`.
+
+    python benchmarks/separation.py [--preset=paper_small] [--seconds=6] [--rounds=5] [--backends=tensorflow,torch,jax] [--json=FILE]
+
+Every backend runs in a process of its own next to one of the package; the two take turns, call by call, so that both see the same minutes of the machine. Two threads. The
+training step is the same on both sides: mean absolute error of the waveform, AdamW, gradients clipped to norm 1, one stereo segment. The first call, which compiles, is
+reported apart.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+THREADS = 2
+SAMPLE_RATE = 44100
+
+
+def main() -> None:
+    """Runs the pairs and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="paper_small")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--backends", default="tensorflow,torch,jax")
+    parser.add_argument("--json", default=None, help="also write the figures to this file")
+    parser.add_argument("--worker", default=None, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve(options)
+        return
+    results = {}
+    for backend in options.backends.split(","):
+        results[backend] = compare(backend, options)
+        print_rows(backend, results[backend])
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"preset": options.preset, "seconds": options.seconds, "threads": THREADS, "results": results}, file, indent=2)
+
+
+def compare(backend: str, options: argparse.Namespace) -> dict:
+    """Times one backend and the package in turns."""
+    workers = {name: start_worker(name, options) for name in ("package", backend)}
+    figures = {name: {} for name in workers}
+    for task in ("inference", "training"):
+        for name, worker in workers.items():
+            figures[name][task] = {"first": ask(worker, task), "steady": []}
+        for _ in range(options.rounds):
+            for name, worker in workers.items():
+                figures[name][task]["steady"].append(ask(worker, task))
+    for name, worker in workers.items():
+        figures[name]["peak_gigabytes"] = ask(worker, "memory")
+        worker.stdin.close()
+        worker.wait()
+    return figures
+
+
+def start_worker(name: str, options: argparse.Namespace) -> subprocess.Popen:
+    """Starts the process of one implementation."""
+    environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS), TF_CPP_MIN_LOG_LEVEL="3", TF_NUM_INTRAOP_THREADS=str(THREADS))
+    environment["KERAS_BACKEND"] = "torch" if name == "package" else name
+    command = [sys.executable, __file__, f"--worker={name}", f"--preset={options.preset}", f"--seconds={options.seconds}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def ask(worker: subprocess.Popen, task: str) -> float:
+    """Lets a worker do a task once; returns its seconds."""
+    worker.stdin.write(task + "\n")
+    worker.stdin.flush()
+    return float(worker.stdout.readline())
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Answers tasks on standard input with seconds on standard output."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    tasks = package_tasks(options) if options.worker == "package" else backend_tasks(options)
+    for line in sys.stdin:
+        if line.strip() == "memory":
+            seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        else:
+            start = time.perf_counter()
+            tasks[line.strip()]()
+            seconds = time.perf_counter() - start
+        print(seconds, file=answers, flush=True)
+
+
+def example(options: argparse.Namespace):
+    """One stereo segment and its four stems, noise."""
+    import numpy as np
+
+    samples = round(options.seconds * SAMPLE_RATE)
+    stems = np.random.default_rng(0).standard_normal((1, 4, samples, 2)).astype("float32") * 0.1
+    return stems.sum(axis=1), stems
+
+
+def package_tasks(options: argparse.Namespace) -> dict:
+    """Inference and training step of the public package."""
+    import torch
+    from moises_light import MoisesLight, configs
+
+    torch.set_num_threads(THREADS)
+    mixture, stems = (torch.from_numpy(part.swapaxes(-1, -2).copy()) for part in example(options))
+    model = MoisesLight(**configs[options.preset])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def inference():
+        model.eval()
+        with torch.no_grad():
+            model(mixture).numpy()
+
+    def training():
+        model.train()
+        optimizer.zero_grad()
+        (model(mixture) - stems).abs().mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return {"inference": inference, "training": training}
+
+
+def backend_tasks(options: argparse.Namespace) -> dict:
+    """Inference and training step of this package on the backend of the process."""
+    import keras
+
+    from kseparation.losses import Objective, WaveformL1
+    from kseparation.models import MODELS
+    from kseparation.training import FixedNorm, GuardedOptimizer
+
+    if keras.backend.backend() == "torch":
+        import torch  # the number of threads is set nowhere else
+
+        torch.set_num_threads(THREADS)
+    mixture, stems = example(options)
+    model = MODELS["moises_light"].from_preset(options.preset)
+    model.build((None, None, 2))
+    optimizer = GuardedOptimizer(keras.optimizers.AdamW(1e-4), FixedNorm(1.0))
+    jit = keras.backend.backend() != "torch"
+    trained = MODELS["moises_light"].from_preset(options.preset)
+    trained.build((None, None, 2))
+    trained.compile(optimizer=optimizer, loss=Objective({"waveform_l1": WaveformL1()}), jit_compile=jit, auto_scale_loss=False)
+    optimizer.build(trained.trainable_variables)
+    return {"inference": lambda: model.predict_segments(mixture), "training": lambda: trained.train_on_batch(mixture, stems)}
+
+
+def print_rows(backend: str, figures: dict) -> None:
+    """Prints one line for each task."""
+    for task in ("inference", "training"):
+        medians = {}
+        for name in ("package", backend):
+            steady = figures[name][task]["steady"]
+            medians[name] = statistics.median(steady)
+            spread = f"{min(steady):.2f}-{max(steady):.2f}"
+            print(f"{task:10s} {name:11s} median {medians[name]:6.2f} s  ({spread})  first {figures[name][task]['first']:6.1f} s  peak {figures[name]['peak_gigabytes']:.1f} GB")
+        print(f"{task:10s} {backend} / package = {medians[backend] / medians['package']:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
