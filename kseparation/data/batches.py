@@ -75,26 +75,29 @@ def read_segment(track: Track, stem: str, start: int, segment_samples: int) -> n
     return np.pad(audio, ((0, segment_samples - len(audio)), (0, 0)))
 
 
-def stream(batches: SegmentBatches, steps_per_epoch: int, first_epoch: int = 0, workers: int = 2) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields batches in order from the start of `first_epoch` on, without end.
+def stream(
+    batches: SegmentBatches, steps_per_epoch: int, first_epoch: int = 0, workers: int = 2, first_index: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields batches in order from batch `first_index` of `first_epoch` on, without end.
 
     Args:
         batches: where they come from.
         steps_per_epoch: batches in an epoch.
         first_epoch: epoch to begin with.
         workers: threads that read ahead; 0 reads when asked. The order and content do not depend on it.
+        first_index: batch of that epoch to begin with.
     """
 
     def positions():
-        epoch = first_epoch
+        position = first_epoch * steps_per_epoch + first_index
         while True:
-            for index in range(steps_per_epoch):
-                yield epoch, index
-            epoch += 1
+            yield divmod(position, steps_per_epoch)
+            position += 1
 
     if workers == 0:
         for epoch, index in positions():
             yield batches.batch(epoch, index)
+        return
     with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
         waiting = deque()
         try:
@@ -107,8 +110,10 @@ def stream(batches: SegmentBatches, steps_per_epoch: int, first_epoch: int = 0, 
                 future.cancel()
 
 
-def validation_batches(songs: Sequence[Track], stems: Sequence[str], segment_samples: int, batch_size: int, most_batches: int = 16) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns the fixed validation set: segments side by side from each song in turn, in batches of one size.
+def validation_batches(
+    songs: Sequence[Track], stems: Sequence[str], segment_samples: int, batch_size: int, overlap: float = 0.0, most_batches: int = 16
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the fixed validation set: segments one after another from each song in turn, in batches of one size.
 
     Every song gives its first segment before any gives its second, so that few batches still hear many songs.
 
@@ -117,12 +122,14 @@ def validation_batches(songs: Sequence[Track], stems: Sequence[str], segment_sam
         stems: names of the stems in the order of the model.
         segment_samples: length of a segment.
         batch_size: segments in a batch; a last batch that is not full is left out unless it is the only one.
+        overlap: share of a segment that the next one of the same song repeats, 0 to below 1.
         most_batches: more are not read.
 
     Returns:
         A list of (mixtures, stems) as `SegmentBatches.batch` gives them.
     """
-    places = [(start, index) for index, song in enumerate(songs) for start in range(0, max(song.samples - segment_samples, 0) + 1, segment_samples)]
+    hop = max(1, round(segment_samples * (1 - overlap)))
+    places = [(start, index) for index, song in enumerate(songs) for start in range(0, max(song.samples - segment_samples, 0) + 1, hop)]
     places = sorted(places)[: batch_size * most_batches]
     size = min(batch_size, len(places))
     batches = []

@@ -149,12 +149,13 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         self.seen_steps.assign(self._value(self.seen_steps) + ops.cast(due, "int32"))
         self.gradient_norm.assign(ops.where(due, norm, self._value(self.gradient_norm)))
         if self.loss_scaling:
-            good = ops.where(finite, self._value(self.good_steps) + 1, 0)
-            grow = good >= LOSS_SCALE_GROWTH_STEPS
-            scale = self._value(self.loss_scale)
-            scale = ops.where(finite, ops.where(grow, scale * 2.0, scale), ops.maximum(scale * 0.5, 1.0))
-            self.loss_scale.assign(scale)
-            self.good_steps.assign(ops.where(grow, 0, good))
+            scale, good = self._value(self.loss_scale), self._value(self.good_steps)
+            counted = ops.where(finite, good + 1, 0)
+            grow = counted >= LOSS_SCALE_GROWTH_STEPS
+            changed = ops.where(finite, ops.where(grow, scale * 2.0, scale), ops.maximum(scale * 0.5, 1.0))
+            # The micro-batches of one step have one scale, and a bad one among them halves it once.
+            self.loss_scale.assign(ops.where(due, changed, scale))
+            self.good_steps.assign(ops.where(due, ops.where(grow, 0, counted), good))
 
     def _average(self, variables, accepted):
         count = ops.cast(self._value(self.inner_optimizer.iterations), "float32")  # this step included

@@ -7,9 +7,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from kseparation.errors import TrainingStopped
 from kseparation.storage.atomic import atomic_file
 from kseparation.storage.checkpoints import CheckpointStore
-from kseparation.training.run_log import RunLog
+from kseparation.training.interruption import Interruption
+from kseparation.training.run_log import METRICS_FILE, RunLog
+from kseparation.training.safety_callbacks import TerminateOnNonFinite
 from kseparation.training.state import read_state
 from kseparation.training.weight_averaging import averaged_weights
 
@@ -76,6 +79,11 @@ class LogSteps(keras.callbacks.Callback):
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in parts.items()})
         if self.step % self.every_n_steps == 0:
             self._event(parts, skipped)
+
+    @property
+    def between_steps(self) -> bool:
+        """Whether the last micro-batch ended an optimizer step."""
+        return not self._pending
 
     def on_train_begin(self, logs=None):
         self._skipped = int(self.model.optimizer.skipped_steps) if self.model.optimizer.built else 0
@@ -149,26 +157,50 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
-    """Writes the whole state at the end of each epoch, from which the same command goes on.
+    """Writes the whole state, from which the same command goes on: at the end of each epoch, and where the training ends before its time.
+
+    Comes after all other callbacks of the run, whose work it saves.
 
     Args:
         store: of the run.
         log: of the run; put on the disk before the checkpoint that counts its lines.
         steps: gives the number of steps done.
         best: whose progress is kept with the state.
+        guard: whose reason ends the training.
+        interruption: ends the training after the step in which a signal came.
     """
 
-    def __init__(self, store: CheckpointStore, log: RunLog, steps: LogSteps, best: KeepBest):
+    def __init__(self, store: CheckpointStore, log: RunLog, steps: LogSteps, best: KeepBest, guard: TerminateOnNonFinite, interruption: Interruption):
         super().__init__()
         self.store = store
         self.log = log
         self.steps = steps
         self.best = best
+        self.guard = guard
+        self.interruption = interruption
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.steps.between_steps:
+            return
+        if self.guard.reason:
+            path = self._save()
+            raise TrainingStopped(
+                f"Training stopped: {self.guard.reason}. Rejected steps changed nothing: the state is sound and saved in {path}. "
+                f"The faults are in {self.log.folder / METRICS_FILE}."
+            )
+        if self.interruption.received is not None:
+            self._save()
+            self.interruption.act()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._save()
+        if self.interruption.received is not None:
+            self.interruption.act()
+
+    def _save(self):
         self.log.flush()
-        progress = {"epoch": epoch + 1, "step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress()}
-        self.store.save(self.steps.step, read_state(self.model), progress)
+        progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress()}
+        return self.store.save(self.steps.step, read_state(self.model), progress)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ class RunLog:
     """Appends to `losses.log` (every step, exact, no clock) and `metrics.jsonl` (events, with seconds).
 
     `losses.log` has one line per optimizer step: the step, then `name=value` for each loss part with the value as hexadecimal float. Two runs that computed the same thing
-    have the same file.
+    have the same file. A context manager.
 
     Args:
         folder: of the run.
@@ -54,6 +54,12 @@ class RunLog:
                 if row.get("step", 0) <= step:
                     rows.append(line + "\n")
             metrics.write_text("".join(rows), encoding="utf-8")
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def step(self, step: int, parts: dict[str, float]) -> None:
         """Adds the line of one optimizer step."""

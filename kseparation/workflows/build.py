@@ -22,32 +22,48 @@ _FROM_DATA = ("root", "stems", "sample_rate", "channels", "validation_split")
 _MODEL_FROM_DATA = ("stems", "sample_rate", "channels", "segment_samples")
 
 
-def _look_up(component: ComponentConfig, registry: dict, kind: str):
-    if component.name not in registry:
-        raise UserError(f"{component.place.below('name')}: no such {kind}. Received: {component.name}. {did_you_mean(component.name, registry)}")
-    return registry[component.name]
-
-
 def segment_samples(config: RunConfig) -> int:
     """Returns the length of a training segment in samples."""
     return round(config.data.segment_seconds * config.data.sample_rate)
 
 
 def check_components(config: RunConfig) -> None:
-    """Checks every name and argument of a config against the code before anything is built; all errors in one message."""
+    """Checks every name and argument of a config against the code before anything is built; all errors in one message.
+
+    Raises:
+        UserError: a component or an argument does not exist or has the wrong type, or a key asks for what this version cannot do.
+    """
     problems = Problems()
-    dataset = _look_up(config.data, DATASETS, "data set")
-    check_arguments(dataset, config.data.arguments, config.data.place, _FROM_DATA, problems)
+    _check(config.data, DATASETS, "data set", problems, _FROM_DATA)
     for augmentation in config.augment:
-        check_arguments(_look_up(augmentation, AUGMENTATIONS, "augmentation"), augmentation.arguments, augmentation.place, problems=problems)
+        _check(augmentation, AUGMENTATIONS, "augmentation", problems)
     for loss in config.loss:
-        check_arguments(_look_up(loss, LOSSES, "loss"), loss.arguments, loss.place, problems=problems)
-    model = _look_up(config.model, MODELS, "model")
-    arguments = {key: value for key, value in config.model.arguments.items() if key != "preset"}
-    check_arguments(model, arguments, config.model.place, _MODEL_FROM_DATA, problems)
-    optimizer = config.training.optimizer
-    check_arguments(_look_up(optimizer, OPTIMIZERS, "optimizer"), optimizer.arguments, optimizer.place, ("learning_rate", "weight_decay"), problems)
+        _check(loss, LOSSES, "loss", problems)
+    _check(config.model, MODELS, "model", problems, _MODEL_FROM_DATA, ("preset",))
+    _check(config.training.optimizer, OPTIMIZERS, "optimizer", problems, ("learning_rate", "weight_decay"))
+    _refuse_unavailable(config, problems)
     problems.raise_if_any()
+
+
+def _check(component: ComponentConfig, registry: dict, kind: str, problems: Problems, provided=(), besides=()):
+    if component.name not in registry:
+        problems.add(component.place.below("name"), f"is no {kind}. Received: {component.name}. {did_you_mean(component.name, registry)}")
+        return
+    arguments = {key: value for key, value in component.arguments.items() if key not in besides}
+    check_arguments(registry[component.name], arguments, component.place, provided, problems)
+
+
+def _refuse_unavailable(config, problems):
+    """Keys that the format has and this version cannot honour are refused, never ignored."""
+    place = f"{config.source}: " if config.source else ""
+    unavailable = {
+        "training.rematerialise": (config.training.rematerialise, False),
+        "logging.wandb": (config.logging.wandb, "off"),
+        "reproduce_failure": (config.reproduce_failure, False),
+    }
+    for key, (received, only) in unavailable.items():
+        if received != only:
+            problems.add(f"{place}`{key}`", f"is not available yet. Received: {received}. Remove it, or set it to {str(only).lower()}.")
 
 
 def build_dataset(config: RunConfig):
@@ -104,7 +120,10 @@ def build_optimizer(config: RunConfig) -> GuardedOptimizer:
     part = training.optimizer
     arguments = check_arguments(OPTIMIZERS[part.name], part.arguments, part.place, ("learning_rate", "weight_decay"))
     schedule = WarmupSchedule(part.learning_rate, training.warmup_steps, training.epochs * training.steps_per_epoch, training.schedule)
-    inner = OPTIMIZERS[part.name](learning_rate=schedule, weight_decay=part.weight_decay, **arguments)
+    try:
+        inner = OPTIMIZERS[part.name](learning_rate=schedule, weight_decay=part.weight_decay, **arguments)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{part.place}: {error}") from error
     return GuardedOptimizer(
         inner,
         clipping=FixedNorm(training.clip_norm) if training.clip_norm else None,

@@ -89,13 +89,16 @@ def _flat(value, key=""):
     return {key: value}
 
 
-def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()) -> None:
+def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()) -> list[str]:
     """Refuses to go on with a run under another config, for then neither its log nor its score would mean anything.
 
     Args:
         folder: of the run.
         config: asked for now.
         allow: dotted keys that may differ.
+
+    Returns:
+        The dotted keys that differ.
 
     Raises:
         UserError: keys differ that are not allowed to; each is listed with both values.
@@ -106,3 +109,4 @@ def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()
     if refused:
         listed = "; ".join(f"`{key}` was {old.get(key)!r}, now {new.get(key)!r}" for key in refused)
         raise UserError(f"The run `{folder}` was begun with another config: {listed}. Choose another --run_dir, or name the keys in --allow={','.join(refused)}.")
+    return changed

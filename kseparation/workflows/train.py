@@ -1,6 +1,6 @@
 """Training a run from its config, to the end or on from where it was."""
 
-import logging
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,29 @@ from kseparation.config.loading import dump_config
 from kseparation.config.records import RunConfig
 from kseparation.data import SegmentBatches, stream, validation_batches
 from kseparation.data.input_check import check_tracks
-from kseparation.errors import TrainingStopped
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData, read_history
 from kseparation.storage.atomic import read_json, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.run_lock import RunLock
 from kseparation.training import TerminateOnNonFinite
+from kseparation.training.interruption import Interruption
 from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint, tensorboard_writer
 from kseparation.training.run_log import METRICS_FILE, RunLog
 from kseparation.training.state import write_state
 from kseparation.training.validation_set import ValidationSet
 from kseparation.training.weight_averaging import ValidateAveragedWeights
-from kseparation.workflows.build import build_augmentations, build_dataset, build_model, build_objective, build_optimizer, check_components, segment_samples
+from kseparation.workflows.build import (
+    build_augmentations,
+    build_dataset,
+    build_model,
+    build_objective,
+    build_optimizer,
+    check_components,
+    segment_samples,
+)
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.run_folder import CONFIG_FILE, SUMMARY_FILE, check_same_config, choose_run
-
-logger = logging.getLogger("kseparation")
 
 
 @dataclass(frozen=True)
@@ -57,31 +63,41 @@ def train(
 
     Raises:
         UserError: config, data or folder are wrong; nothing has been written then.
+        KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written after the step, and the same call goes on from it.
         TrainingStopped: too many steps in a row were not finite.
     """
     check_components(config)
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)
-    if choice.resumes:
-        check_same_config(choice.folder, config, allow)
+    changed = check_same_config(choice.folder, config, allow) if choice.resumes else []
     if choice.finished:
         print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
         return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
     dataset = build_dataset(config)
     songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
     check_tracks([*songs, *validation_songs])
-    # The model comes before the folder: a config that cannot be built leaves nothing behind.
-    keras.config.set_dtype_policy(config.training.dtype_policy)
-    keras.utils.set_random_seed(config.seed)
-    model = _compiled_model(config)
-    with RunLock(choice.folder):
-        print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
-        if not choice.resumes:
-            write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
-        write_json(choice.folder / "environment.json", describe_environment())
-        summary = _fit(config, model, songs, validation_songs, choice.folder, strict)
-        _write_report(choice.folder, summary)
-        write_json(choice.folder / SUMMARY_FILE, summary)
+    with _dtype_policy(config.training.dtype_policy):
+        # The model comes before the folder: a config that cannot be built leaves nothing behind.
+        keras.utils.set_random_seed(config.seed)
+        model = _compiled_model(config)
+        with RunLock(choice.folder):
+            print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
+            if changed or not choice.resumes:
+                write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
+            write_json(choice.folder / "environment.json", describe_environment())
+            summary = _fit(config, model, songs, validation_songs, choice.folder, strict)
+            _write_report(choice.folder, summary)
+            write_json(choice.folder / SUMMARY_FILE, summary)
     return TrainResult(choice.folder, summary)
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _compiled_model(config):
@@ -103,38 +119,69 @@ def _fit(config, model, songs, validation_songs, folder, strict):
     progress = checkpoint.progress if checkpoint else {}
     if checkpoint:
         write_state(model, checkpoint.arrays)
-    first_epoch, first_step = progress.get("epoch", 0), progress.get("step", 0)
-    micro_steps = training.steps_per_epoch * training.accumulate_steps
-    batches = SegmentBatches(
-        songs, config.data.stems, segment_samples(config), training.batch_size, config.seed, build_augmentations(config)
-    )
-    validation = ValidationSet(validation_batches(validation_songs, config.data.stems, segment_samples(config), training.batch_size))
-    log = RunLog(folder, first_step)
-    if checkpoint:
-        log.event("resume", first_step, first_epoch, from_backend=progress.get("backend"))
-        print(f"resumed at epoch {first_epoch + 1}, step {first_step}", file=sys.stderr)
+    first_step = progress.get("step", 0)
+    length = segment_samples(config)
+    batches = SegmentBatches(songs, config.data.stems, length, training.batch_size, config.seed, build_augmentations(config))
+    validation = ValidationSet(validation_batches(validation_songs, config.data.stems, length, training.batch_size, config.data.overlap))
     guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
     best = KeepBest(folder, training.early_stopping_patience, progress)
-    with tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard:
+    with (
+        RunLog(folder, first_step) as log,
+        tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
+        Interruption() as interruption,
+    ):
+        if checkpoint:
+            epoch, done = divmod(first_step, training.steps_per_epoch)
+            log.event("resume", first_step, epoch, from_backend=progress.get("backend"))
+            print(f"resumed at epoch {epoch + 1}, step {first_step}" + (f", {done} steps into the epoch" if done else ""), file=sys.stderr)
         steps = LogSteps(
             log, training.steps_per_epoch, training.accumulate_steps, first_step, config.logging.every_n_steps, training.epochs, tensorboard
         )
-        callbacks = [ValidateAveragedWeights(), steps, guard, best, SaveCheckpoint(store, log, steps, best)]
-        if first_epoch < training.epochs and not best.ended_early:
+        callbacks = [ValidateAveragedWeights(), steps, guard, best, SaveCheckpoint(store, log, steps, best, guard, interruption)]
+        for epoch, done, end in _legs(first_step, training.steps_per_epoch, training.epochs):
+            if not best.ended_early:
+                _fit_leg(config, model, batches, validation, callbacks, epoch, done, end)
+    return _summary(config, model, steps, best, folder)
+
+
+def _legs(first_step, steps_per_epoch, epochs):
+    """Yields (epoch, steps done in it, last epoch) for each call of `fit`: an epoch that was interrupted is ended by a call of its own."""
+    epoch, done = divmod(first_step, steps_per_epoch)
+    if done:
+        yield epoch, done, epoch + 1
+        epoch += 1
+    if epoch < epochs:
+        yield epoch, 0, epochs
+
+
+def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
+    training = config.training
+    micro_steps, done = training.steps_per_epoch * training.accumulate_steps, done * training.accumulate_steps
+    failures = []
+
+    def remembering(source):
+        try:
+            yield from source
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    with contextlib.closing(stream(batches, micro_steps, epoch, config.data.workers, done)) as source:
+        try:
             model.fit(
-                stream(batches, micro_steps, first_epoch, config.data.workers),
-                steps_per_epoch=micro_steps,
-                epochs=training.epochs,
-                initial_epoch=first_epoch,
+                remembering(source),
+                steps_per_epoch=micro_steps - done,
+                initial_epoch=epoch,
+                epochs=end,
                 validation_data=validation,
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,
             )
-    log.close()
-    if guard.reason:
-        raise TrainingStopped(f"Training stopped: {guard.reason}. The last sound state is in {folder / 'checkpoints'}; the faults are in {folder / 'metrics.jsonl'}.")
-    return _summary(config, model, steps, best, folder)
+        except Exception:
+            if failures:  # one backend hides what went wrong in reading behind an error of its own
+                raise failures[0] from None
+            raise
 
 
 def _write_report(folder, summary):
