@@ -1,0 +1,53 @@
+"""The weighted sum of losses: parts, names, weights and config."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kseparation.losses import MultiResolutionComplexSTFT, Objective, WaveformL1
+from tests.on_backend import compute, compute_parts
+
+
+def objective(windows=(64, 32), weights=None):
+    spectral = MultiResolutionComplexSTFT(windows, 16, 1)
+    return Objective({"wave": WaveformL1(), "spectral": spectral}, weights)
+
+
+def batch():
+    return np.random.default_rng(0).standard_normal((2, 2, 3, 100, 2)).astype("float32")
+
+
+def test_parts_are_named_and_weighted_and_add_up():
+    loss = objective(weights={"wave": 10.0})
+    true, pred = batch()
+    parts = compute_parts(loss, true, pred)
+    assert list(parts) == loss.part_names() == ["wave", "spectral/64", "spectral/32"]
+    assert parts["wave"] == pytest.approx(10 * np.abs(true - pred).mean(), rel=1e-5)
+    spectral = compute_parts(loss.losses["spectral"], true, pred)
+    assert parts["spectral/32"] == pytest.approx(spectral["32"].mean(), rel=1e-5)
+    total = compute(loss, true, pred)
+    assert total.shape == () and total.dtype == np.float32
+    assert total == pytest.approx(sum(parts.values()), rel=1e-6)
+
+
+def test_a_loss_of_one_part_has_its_own_name():
+    loss = objective(windows=(64,))
+    assert list(compute_parts(loss, *batch())) == loss.part_names() == ["wave", "spectral"]
+
+
+def test_config_round_trip_through_json():
+    loss = objective(weights={"spectral": 0.5})
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+    again = keras.saving.deserialize_keras_object(config)
+    assert isinstance(again, Objective)
+    assert again.weights == {"wave": 1.0, "spectral": 0.5}
+    assert compute(again, *batch()) == compute(loss, *batch())
+
+
+def test_words_of_errors():
+    with pytest.raises(ValueError, match="`weights` names a loss that is not there. Received: waves. Did you mean `wave`"):
+        objective(weights={"waves": 1.0})
+    with pytest.raises(ValueError, match="`losses` needs at least one loss. Received: losses={}"):
+        Objective({})
