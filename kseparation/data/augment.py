@@ -22,6 +22,8 @@ class StemChoice:
         start: first sample.
         gain: factor; 0 silences the stem, a negative one flips its polarity.
         swap_channels: whether left and right change places.
+        speed: the recording runs so many times faster, which also raises its pitch.
+        tilt_db: treble is raised and bass lowered by so many dB per octave about 1 kHz.
     """
 
     stem: str
@@ -29,6 +31,8 @@ class StemChoice:
     start: int
     gain: float = 1.0
     swap_channels: bool = False
+    speed: float = 1.0
+    tilt_db: float = 0.0
 
 
 def _check_probability(name, probability):
@@ -129,10 +133,50 @@ class SilentStem(_Flip):
         return replace(choice, gain=0.0)
 
 
+class Speed:
+    """Plays a stem faster or slower, pitch included, as a tape would: voices and instruments that no song of the set has.
+
+    Stems that come from the same place of the same song keep together.
+
+    Args:
+        low: smallest factor, above 0; 0.89 is two semitones down.
+        high: largest factor; the logarithm of the factor is uniform.
+    """
+
+    def __init__(self, low: float = 0.84, high: float = 1.19):
+        if not 0 < low <= high:
+            raise UserError(f"`low` must be above 0 and at most `high`. Received: low={low}, high={high}")
+        self.low, self.high = low, high
+
+    def __call__(self, choices: Sequence[StemChoice], draw: np.random.Generator, songs: Sequence[Track], segment_samples: int):
+        factors = np.exp(draw.uniform(np.log(self.low), np.log(self.high), len(choices)))
+        places = [(choice.track, choice.start) for choice in choices]
+        return [replace(choice, speed=choice.speed * float(factors[places.index(place)])) for choice, place in zip(choices, places, strict=True)]
+
+
+class Tilt:
+    """Makes each stem brighter or darker by a straight slope over frequency.
+
+    Args:
+        most_db: largest slope in dB per octave, either way.
+    """
+
+    def __init__(self, most_db: float = 2.0):
+        if most_db < 0:
+            raise UserError(f"`most_db` must not be negative. Received: most_db={most_db}")
+        self.most_db = most_db
+
+    def __call__(self, choices: Sequence[StemChoice], draw: np.random.Generator, songs: Sequence[Track], segment_samples: int):
+        slopes = draw.uniform(-self.most_db, self.most_db, len(choices))
+        return [replace(choice, tilt_db=choice.tilt_db + float(slope)) for choice, slope in zip(choices, slopes, strict=True)]
+
+
 AUGMENTATIONS = {
     "remix": Remix,
     "gain": Gain,
     "polarity": Polarity,
     "channel_swap": ChannelSwap,
     "silent_stem": SilentStem,
+    "speed": Speed,
+    "tilt": Tilt,
 }

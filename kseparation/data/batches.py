@@ -1,11 +1,14 @@
 """Training batches as a pure function of (run seed, epoch, index), and the stream that reads them ahead."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import scipy.fft
 
+from kseparation.audio.resampling import resample
 from kseparation.audio.track import Track
 from kseparation.data.augment import StemChoice, draw_start
 
@@ -63,10 +66,36 @@ class SegmentBatches:
     def _read(self, choice):
         if choice.gain == 0.0:
             return np.zeros((self.segment_samples, self.songs[choice.track].channels), "float32")
-        audio = read_segment(self.songs[choice.track], choice.stem, choice.start, self.segment_samples)
+        audio = self._read_at_speed(choice)
+        if choice.tilt_db:
+            audio = tilt(audio, choice.tilt_db, self.songs[choice.track].sample_rate)
         if choice.swap_channels:
             audio = audio[:, ::-1]
         return audio * np.float32(choice.gain)
+
+    def _read_at_speed(self, choice):
+        song = self.songs[choice.track]
+        if choice.speed == 1.0:
+            return read_segment(song, choice.stem, choice.start, self.segment_samples)
+        # The rate is a whole number, so the length follows from it and not from the speed.
+        rate = round(song.sample_rate * choice.speed)
+        needed = math.ceil(self.segment_samples * rate / song.sample_rate) + 1
+        audio = read_segment(song, choice.stem, choice.start, needed)
+        return resample(audio, rate, song.sample_rate)[: self.segment_samples]
+
+
+def tilt(audio: np.ndarray, tilt_db: float, sample_rate: int) -> np.ndarray:
+    """Raises treble and lowers bass by `tilt_db` dB per octave about 1 kHz, between 60 Hz and 12 kHz; the phase stays.
+
+    Args:
+        audio: float32 `(samples, channels)`.
+        tilt_db: slope in dB per octave.
+        sample_rate: in Hz.
+    """
+    frequencies = np.fft.rfftfreq(len(audio), 1 / sample_rate)
+    octaves = np.log2(np.clip(frequencies, 60, 12000) / 1000)
+    spectrum = scipy.fft.rfft(audio, axis=0) * (10 ** (tilt_db * octaves / 20))[:, None].astype("float32")
+    return scipy.fft.irfft(spectrum, len(audio), axis=0).astype("float32")
 
 
 def read_segment(track: Track, stem: str, start: int, segment_samples: int) -> np.ndarray:

@@ -26,7 +26,7 @@ class TrackFolder:
         sample_rate: at which to read, in Hz; files of another rate are resampled.
         channels: number of channels at which to read.
         validation_split: share of the training songs that is put aside where there is no folder `validation` or `valid`. A song is chosen by a hash of its name,
-            so that adding songs never moves another one.
+            so that the share is met on average and adding songs moves no other one, unless the set is so small that nothing or all would have been put aside.
 
     Raises:
         UserError: the folder is missing, has no songs, or a song lacks a stem.
@@ -64,11 +64,14 @@ class TrackFolder:
         return sorted(folder for parent in parents for folder in parent.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
     def _put_aside(self, folders):
-        def rank(folder):
-            return hashlib.sha256(folder.name.encode()).hexdigest()
-
-        count = max(1, round(self.validation_split * len(folders))) if len(folders) > 1 else 0
-        return set(sorted(folders, key=rank)[:count]) if self.validation_split else set()
+        if len(folders) < 2 or not self.validation_split:
+            return set()
+        # Each song has a fixed number between 0 and 1; counting off the lowest would move songs whenever one is added.
+        ranked = sorted((int(hashlib.sha256(folder.name.encode()).hexdigest(), 16) / 2**256, folder) for folder in folders)
+        chosen = {folder for number, folder in ranked if number < self.validation_split}
+        if len(chosen) == len(folders):
+            return {folder for _, folder in ranked[:-1]}
+        return chosen or {ranked[0][1]}
 
     def _track(self, folder):
         files = {stem: self._audio_file(folder, stem) for stem in self.stems}

@@ -21,6 +21,8 @@ from kseparation.models.moises_light_presets import PRESETS
 from kseparation.ops.frames import length_of
 from kseparation.ops.stft import inverse_stft, stft
 
+# The masks of so many topmost modelled bins are averaged for all bins above.
+TOP_BINS = 32
 OUTPUTS = ("mask", "softmax_mask", "direct")
 
 
@@ -38,7 +40,7 @@ class MoisesLight(Separator):
         segment_samples: length of a training segment in samples.
         window_samples: STFT window in samples.
         hop_samples: STFT hop in samples.
-        bins: the lowest so many frequency bins are modelled; those above come out silent.
+        bins: the lowest so many frequency bins are modelled. Those above come out silent, or, with `softmax_mask`, are divided like the topmost modelled ones.
         bands: number of equal bands; must divide `bins` and `width`.
         width: channels at the finest time scale; each coarser one adds as many.
         levels: number of times that the number of frames is halved, at least 1.
@@ -173,17 +175,18 @@ class MoisesLight(Separator):
         mixture = ops.cast(mixture, "float32")
         samples = length_of(mixture, 1)
         real, imag, padded = self._analyse(mixture, samples)
-        planes, mean, deviation = self._normalized_planes(real, imag)
+        modelled = real[..., : self.bins], imag[..., : self.bins]
+        planes, mean, deviation = self._normalized_planes(*modelled)
         decoded = self._network(ops.cast(planes, self.compute_dtype), training)
         decoded = ops.cast(decoded, "float32")
         if self.output_kind == "softmax_mask":
             real, imag = self._divide(decoded, real, imag)
         else:
-            real, imag = self._stem_planes(decoded, real, imag, mean, deviation)
+            real, imag = self._with_silent_top(*self._stem_planes(decoded, *modelled, mean, deviation))
         return self._synthesise(real, imag, padded, samples)
 
     def _analyse(self, mixture, samples):
-        """Spectrum `(batch, channels, frames, bins)` of the mixture, padded so that the number of frames suits every level."""
+        """Spectrum `(batch, channels, frames, all bins)` of the mixture, padded so that the number of frames suits every level."""
         multiple = self.fold_frames * 2**self.levels
         # A full hop is appended even where none is missing, as in the reference, so that the last sample is inside.
         frames = -(-(samples // self.hop_samples + 2) // multiple) * multiple
@@ -191,7 +194,7 @@ class MoisesLight(Separator):
         mixture = ops.pad(ops.transpose(mixture, (0, 2, 1)), ((0, 0), (0, 0), (0, padded - samples)))
         real, imag = stft(mixture, self.window_samples, self.hop_samples)
         scale = self.window_samples**-0.5
-        return real[..., : self.bins] * scale, imag[..., : self.bins] * scale, padded
+        return real * scale, imag * scale, padded
 
     def _normalized_planes(self, real, imag):
         """Real and imaginary part of each channel as planes of zero mean and unit deviation, `(batch, frames, bins, planes)`."""
@@ -268,21 +271,26 @@ class MoisesLight(Separator):
         return planes[0] * real[:, None], planes[1] * imag[:, None]
 
     def _divide(self, decoded, real, imag):
-        """Divides each bin of the mixture among the stems, `(batch, stems, channels, frames, bins)`."""
+        """Divides each bin of the mixture among the stems, `(batch, stems, channels, frames, all bins)`."""
         frames = ops.shape(decoded)[1]
         logits = ops.reshape(decoded, (-1, frames, self.bins, len(self.stems), self.channels))
         logits = ops.transpose(logits, (0, 3, 4, 1, 2))
         # Written out because the softmax kernel of one backend refuses tensors of this rank.
         weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=1, keepdims=True)))
         masks = weights / ops.sum(weights, axis=1, keepdims=True)
+        missing = self.window_samples // 2 + 1 - self.bins
+        if missing:
+            top = ops.mean(masks[..., -TOP_BINS:], axis=-1, keepdims=True)
+            masks = ops.concatenate([masks, ops.repeat(top, missing, axis=-1)], axis=-1)
         return masks * real[:, None], masks * imag[:, None]
 
-    def _synthesise(self, real, imag, padded, samples):
+    def _with_silent_top(self, *planes):
         missing = self.window_samples // 2 + 1 - self.bins
+        return [ops.pad(plane, ((0, 0), (0, 0), (0, 0), (0, 0), (0, missing))) for plane in planes]
+
+    def _synthesise(self, real, imag, padded, samples):
         scale = self.window_samples**0.5
-        above = ((0, 0), (0, 0), (0, 0), (0, 0), (0, missing))
-        real, imag = ops.pad(real * scale, above), ops.pad(imag * scale, above)
-        audio = inverse_stft(real, imag, self.window_samples, self.hop_samples, padded)
+        audio = inverse_stft(real * scale, imag * scale, self.window_samples, self.hop_samples, padded)
         return ops.transpose(audio[..., :samples], (0, 1, 3, 2))
 
     @classmethod
