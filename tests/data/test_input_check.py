@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from kseparation.data.input_check import check_tracks
+from kseparation.data.track_folder import TrackFolder
+from kseparation.errors import UserError
+from tests.songs import SAMPLE_RATE, STEMS, write_songs
+
+
+def tracks_with(tmp_path: Path, audio: np.ndarray, subtype: str):
+    root = write_songs(tmp_path, {"test": {"t": len(audio)}})
+    soundfile.write(root / "test" / "t" / "drums.wav", audio, SAMPLE_RATE, subtype=subtype)
+    return TrackFolder(str(root), STEMS, SAMPLE_RATE, 2).tracks("test")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_a_sample_that_is_not_finite_is_refused_with_its_place(tmp_path: Path, bad: float, subtype: str) -> None:
+    audio = np.zeros((1000, 2))
+    audio[731, 1] = bad
+    with pytest.raises(UserError) as error:
+        check_tracks(tracks_with(tmp_path, audio, subtype))
+    assert "drums.wav" in str(error.value) and "731" in str(error.value)
+
+
+def test_peaks_above_full_scale_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    audio = np.zeros((1000, 2))
+    audio[3, 0] = -1.5
+    tracks = tracks_with(tmp_path, audio, "FLOAT")
+    assert check_tracks(tracks) == {str(tracks[0].stems["drums"]): 1.5}
+    assert "Peak above full scale" in caplog.text and "drums.wav reaches 1.50" in caplog.text
+
+
+def test_sound_files_pass_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert check_tracks(tracks_with(tmp_path, np.full((100, 2), 1.0), "FLOAT")) == {}
+    assert caplog.text == ""
