@@ -26,6 +26,10 @@ class FixedNorm:
     def get_config(self):
         return {"norm": self.norm}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
 
 @keras.saving.register_keras_serializable("kseparation")
 class PercentileNorm:
@@ -65,3 +69,7 @@ class PercentileNorm:
 
     def get_config(self):
         return {"percentile": self.percentile, "history_steps": self.history_steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from kseparation.audio.track import Track
-from kseparation.data.augment import AUGMENTATIONS, ChannelSwap, Gain, Polarity, Remix, SilentStem, StemChoice, draw_start
+from kseparation.data.augment import (
+    AUGMENTATIONS,
+    ChannelSwap,
+    Gain,
+    Polarity,
+    Remix,
+    SilentStem,
+    StemChoice,
+    draw_start,
+)
 from kseparation.errors import UserError
 
 STEMS = ("vocals", "drums", "bass", "other")

@@ -1,0 +1,53 @@
+"""A run that takes seconds: the smallest model, a few songs of noise, and the command that trains it."""
+
+import os
+import sys
+from pathlib import Path
+
+import keras
+import yaml
+
+from kseparation.config import RunConfig, load_config
+from tests.songs import SAMPLE_RATE, STEMS, write_songs
+
+COMMAND = (sys.executable, "-c", "import sys; from kseparation.cli.main import main; sys.exit(main())", "train")
+
+
+def write_config(folder: Path, **training) -> Path:
+    """Writes `tiny.yaml` and its songs into `folder`; `training` replaces values of that section."""
+    root = folder / "songs"
+    if not root.exists():
+        write_songs(root, {"train": {"a": 3000, "b": 2500}, "validation": {"v": 2000}})
+    config = {
+        "data": {"name": "track_folder", "root": str(root), "stems": [*STEMS], "sample_rate": SAMPLE_RATE, "segment_seconds": 0.1, "workers": 2},
+        "model": {
+            "name": "moises_light",
+            **{"window_samples": 512, "hop_samples": 128, "bins": 192, "width": 8, "levels": 1, "convolutions": 1, "transformers": 1},
+        },
+        "loss": [
+            {"name": "waveform_l1", "weight": 10.0},
+            {"name": "multi_resolution_complex_stft", "windows": [256, 128], "hop_samples": 64, "minimum_fft_size": 1},
+        ],
+        "training": {
+            **{"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_steps": 2, "ema": 0.9},
+            # Compiling takes longer than all the steps, and only on one backend are they slower without it.
+            "jit_compile": keras.backend.backend() == "jax",
+            **training,
+        },
+        "logging": {"every_n_steps": 1, "tensorboard": False},
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def tiny_config(folder: Path, overrides=(), **training) -> RunConfig:
+    """Returns the config of `write_config` with overrides as the command line takes them."""
+    return load_config(write_config(folder, **training), overrides)
+
+
+def child_environment() -> dict[str, str]:
+    """Environment of a child process: the package of this tree, the backend of this process, one thread."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    root = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": root, "KERAS_BACKEND": keras.backend.backend(), **dict.fromkeys(names, "1")}
