@@ -110,3 +110,10 @@ class InverseSTFT(_Transform):
         if samples is None and frames is not None:
             samples = (frames - 1) * self.hop_samples
         return batch, samples, channels
+
+    def compute_output_spec(self, real, imag, samples=None):
+        # Keras derives this from the shapes only where every argument is a tensor.
+        shape = list(self.compute_output_shape(real.shape, imag.shape, samples))
+        if samples is not None and not isinstance(samples, int):
+            shape[1] = None
+        return keras.KerasTensor(shape, dtype="float32")
