@@ -10,7 +10,9 @@ import yaml
 from kseparation.config import RunConfig, load_config
 from tests.songs import SAMPLE_RATE, STEMS, write_songs
 
-COMMAND = (sys.executable, "-c", "import sys; from kseparation.cli.main import main; sys.exit(main())", "train")
+# A shell that starts the tests in the background has its children ignore Ctrl-C.
+_PROGRAM = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from kseparation.cli.main import main; sys.exit(main())"
+COMMAND = (sys.executable, "-c", _PROGRAM, "train")
 
 
 def write_config(folder: Path, **training) -> Path:

@@ -18,6 +18,7 @@ SAMPLES = 16
 class TinySeparator(Separator):
     def __init__(self, normalize=True, **kwargs):
         super().__init__(STEMS, 8000, CHANNELS, SAMPLES, **kwargs)
+        self.has_statistics = normalize
         self.normalize = FiniteBatchNormalization(name="normalize") if normalize else None
         self.dense = keras.layers.Dense(len(STEMS) * CHANNELS, name="dense")
 
@@ -31,6 +32,9 @@ class TinySeparator(Separator):
         features = self.normalize(mixture, training=training) if self.normalize else mixture
         stems = ops.reshape(self.dense(features), (-1, ops.shape(mixture)[1], len(STEMS), CHANNELS))
         return ops.transpose(stems, (0, 2, 1, 3))
+
+    def get_config(self):
+        return {"normalize": self.has_statistics, "name": self.name}
 
 
 def tiny_separator(optimizer, normalize=True, run_eagerly=False) -> TinySeparator:

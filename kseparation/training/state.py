@@ -1,5 +1,7 @@
 """All numbers of a training as named arrays, and back."""
 
+import re
+
 import keras
 import numpy as np
 
@@ -39,5 +41,5 @@ def write_state(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _identity(name):
-    """Position and last part of the path: the middle holds counters that differ between processes."""
-    return name.split("/", 1)[0] + "/" + name.rsplit("/", 1)[-1]
+    """Position and last part of the path, without the numbers that Keras gives to the models of a process in turn."""
+    return name.split("/", 1)[0] + "/" + re.sub(r"_\d+", "", name.rsplit("/", 1)[-1])

@@ -1,0 +1,36 @@
+import json
+from pathlib import Path
+
+from kseparation.training.run_log import RunLog
+
+
+def test_a_step_is_a_line_of_exact_numbers(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.step(1, {"total": 0.1, "waveform_l1": 3.0})
+        log.step(2, {"total": float("nan"), "waveform_l1": float("inf")})
+    first, second = (tmp_path / "losses.log").read_text().splitlines()
+    assert first == f"1 total={(0.1).hex()} waveform_l1={(3.0).hex()}"
+    assert second == "2 total=nan waveform_l1=inf"
+
+
+def test_an_event_is_json_without_nan(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.event("train", 3, 1, loss=float("nan"), lr=0.5, skipped_steps=2)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=lambda name: 1 / 0)
+    assert row.pop("seconds") >= 0
+    assert row == {"kind": "train", "step": 3, "epoch": 1, "loss": None, "lr": 0.5, "skipped_steps": 2}
+
+
+def test_what_lies_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        for step in range(1, 6):
+            log.step(step, {"total": float(step)})
+            log.event("train", step, 0, loss=float(step))
+    for name in ("losses.log", "metrics.jsonl"):
+        with open(tmp_path / name, "a") as file:
+            file.write('{"kind": "tra')  # half a line, as a killed process leaves it
+    with RunLog(tmp_path, step=3) as log:
+        log.step(4, {"total": 40.0})
+        log.event("train", 4, 0, loss=40.0)
+    assert (tmp_path / "losses.log").read_text().splitlines() == [f"{step} total={float(value).hex()}" for step, value in ((1, 1), (2, 2), (3, 3), (4, 40))]
+    assert [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1.0, 2.0, 3.0, 40.0]

@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import keras
+import pytest
+
+from kseparation.config import load_config
+from kseparation.data import AUGMENTATIONS
+from kseparation.errors import UserError
+from kseparation.training import FixedNorm
+from kseparation.workflows import build
+from tests.tiny_run import tiny_config
+
+
+def loaded(tmp_path: Path, text: str):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    return load_config(file)
+
+
+def test_a_sound_config_passes(tmp_path: Path) -> None:
+    build.check_components(tiny_config(tmp_path))
+    build.check_components(load_config(Path(__file__).parents[2] / "configs" / "demo" / "separation.yaml"))
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        "data: {name: bultin}\n"
+        "augment: [{name: gian}, {name: gain, lo: 0.5}]\n"
+        "model: {name: moises_light, width: wide, stems: [a]}\n"
+        "loss: [{name: waveform_l2}]\n"
+        "training: {optimizer: {name: adamww}}\n",
+    )
+    with pytest.raises(UserError) as error:
+        build.check_components(config)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "7 problems:"
+    expected = [
+        ("run.yaml:1: `data.name`", "is no data set. Received: bultin. Did you mean `builtin`?"),
+        ("run.yaml:2: `augment.0.name`", "is no augmentation. Received: gian. Did you mean `gain`?"),
+        ("run.yaml:2: `augment.1.lo`", "is not an argument of `Gain`. Did you mean `low`?"),
+        ("run.yaml:4: `loss.0.name`", "is no loss. Received: waveform_l2. Did you mean `waveform_l1`?"),
+        ("run.yaml:3: `model.width`", "wide"),
+        ("run.yaml:3: `model.stems`", "is set by the run itself. Remove it."),
+        ("run.yaml:5: `training.optimizer.name`", "is no optimizer. Received: adamww. Did you mean `adamw`?"),
+    ]
+    for (place, words), line in zip(expected, lines[1:], strict=True):
+        assert place in line and words in line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training: {rematerialise: true}", "`training.rematerialise` is not available yet. Received: True. Remove it, or set it to false."),
+        ("logging: {wandb: offline}", "`logging.wandb` is not available yet. Received: offline. Remove it, or set it to off."),
+        ("reproduce_failure: true", "`reproduce_failure` is not available yet. Received: True. Remove it, or set it to false."),
+    ],
+)
+def test_keys_without_effect_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        build.check_components(loaded(tmp_path, text))
+    assert words in str(error.value) and "run.yaml" in str(error.value)
+
+
+def test_a_data_set_on_the_disk_needs_its_root(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "data: {name: track_folder}")
+    with pytest.raises(UserError, match="`data.root` is required for the data set `track_folder`. Received: null. Give the folder"):
+        build.build_dataset(config)
+
+
+def test_the_model_takes_stems_rate_and_length_from_the_data(tmp_path: Path) -> None:
+    model = build.build_model(tiny_config(tmp_path))
+    assert (model.stems, model.sample_rate, model.channels, model.segment_samples) == (("vocals", "drums"), 8000, 2, 800)
+    assert model.built and model.width == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.width=7", "`model`: `bands` must divide `bins` and `width`"),
+        ("model.preset=dmeo", "`preset` is unknown. Received: preset=dmeo. Did you mean `demo`?"),
+    ],
+)
+def test_what_the_model_refuses_is_the_users_mistake(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        build.build_model(tiny_config(tmp_path, [override]))
+    assert words in str(error.value) and "tiny.yaml" in str(error.value)
+
+
+def test_losses_are_weighted_and_named(tmp_path: Path) -> None:
+    objective = build.build_objective(tiny_config(tmp_path))
+    assert objective.weights == {"waveform_l1": 10.0, "multi_resolution_complex_stft": 1.0}
+    assert objective.part_names() == ["waveform_l1", "multi_resolution_complex_stft/256", "multi_resolution_complex_stft/128"]
+
+
+def test_losses_of_one_name_and_wrong_values_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`loss.1.name`: two losses have the same name in the log. Received: waveform_l1. Keep one"):
+        build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: waveform_l1}]"))
+    with pytest.raises(UserError, match="`loss.0`: `windows` needs at least one window length"):
+        build.build_objective(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, windows: []}]"))
+
+
+def test_augmentations_keep_their_order(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "augment: [{name: polarity, probability: 0.25}, {name: gain, low: 0.5, high: 2.0}]")
+    first, second = build.build_augmentations(config)
+    assert isinstance(first, AUGMENTATIONS["polarity"]) and first.probability == 0.25
+    assert isinstance(second, AUGMENTATIONS["gain"]) and (second.low, second.high) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "lion"])
+def test_the_optimizer_is_guarded(tmp_path: Path, name: str) -> None:
+    config = tiny_config(
+        tmp_path, [f"training.optimizer.name={name}", "training.dtype_policy=mixed_float16", "training.accumulate_steps=3", "training.clip_norm=0.7"]
+    )
+    optimizer = build.build_optimizer(config)
+    assert isinstance(optimizer.inner_optimizer, build.OPTIMIZERS[name])
+    assert optimizer.inner_optimizer.weight_decay == 1e-4
+    assert isinstance(optimizer.clipping, FixedNorm) and optimizer.clipping.norm == 0.7
+    assert (optimizer.accumulate_steps, optimizer.averaging, optimizer.loss_scaling) == (3, 0.9, True)
+    assert float(optimizer.learning_rate) == pytest.approx(5e-4 / 2)
+    assert build.build_optimizer(tiny_config(tmp_path, ["training.clip_norm=null"])).clipping is None
+
+
+def test_what_the_optimizer_refuses_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`training.optimizer`: "):
+        build.build_optimizer(tiny_config(tmp_path, ["training.optimizer.clipnorm=1.0", "training.optimizer.clipvalue=1.0"]))
+
+
+def test_segments_are_rounded_to_samples(tmp_path: Path) -> None:
+    assert build.segment_samples(loaded(tmp_path, "data: {name: builtin, segment_seconds: 0.10001, sample_rate: 44100}")) == 4410
+    assert keras.config.dtype_policy().name == "float32"

@@ -1,0 +1,204 @@
+"""The training workflow on the smallest model: what it writes, refuses and goes on with."""
+
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+from kseparation.cli.main import main
+from kseparation.config import load_config
+from kseparation.data import SegmentBatches
+from kseparation.errors import MachineError, TrainingStopped, UserError
+from kseparation.models import load_model
+from kseparation.storage.atomic import read_json
+from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.storage.run_lock import RunLock
+from kseparation.training.run_callbacks import KeepBest
+from kseparation.workflows.train import train
+from tests.on_backend import numbers
+from tests.tiny_run import tiny_config, write_config
+
+PARTS = ["total", "multi_resolution_complex_stft/128", "multi_resolution_complex_stft/256", "waveform_l1"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of two epochs: its folder, config and result."""
+    folder = tmp_path_factory.mktemp("run")
+    config = tiny_config(folder)
+    return folder / "run", config, train(config, run_dir=folder / "run")
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line, parse_constant=lambda name: 1 / 0) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_files_of_a_run(finished) -> None:
+    folder, config, result = finished
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.yaml", "model.keras", "last.keras", "environment.json", "summary.json", "report.html"),
+        *("losses.log", "metrics.jsonl", "checkpoints", "run.lock"),
+    }
+    assert load_config(folder / "config.yaml") == config
+    assert CheckpointStore(folder / "checkpoints").steps() == [2, 4]
+    assert read_json(folder / "environment.json")["backend"] == keras.backend.backend()
+    assert result.summary == read_json(folder / "summary.json")
+    assert (result.summary["steps"], result.summary["epochs"], result.summary["skipped_steps"]) == (4, 2, 0)
+    assert result.summary["parameters"] == load_model(folder).count_params()
+
+
+def test_losses_log_has_every_step_exactly(finished) -> None:
+    lines = (finished[0] / "losses.log").read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        step, *parts = line.split(" ")
+        values = {name: float.fromhex(value) for name, value in (part.split("=") for part in parts)}
+        assert int(step) == number and list(values) == PARTS
+        assert values["total"] == pytest.approx(sum(values[name] for name in PARTS[1:]), rel=1e-5)
+        assert all(re.fullmatch(r".*=-?0x1\.[0-9a-f]+p[+-]\d+", part) for part in parts)
+    assert len(lines) == 4
+
+
+def test_metrics_are_json_events(finished) -> None:
+    events = rows(finished[0])
+    assert [(row["kind"], row["step"], row["epoch"]) for row in events] == [
+        *[("train", 1, 0), ("train", 2, 0), ("validation", 2, 0)],
+        *[("train", 3, 1), ("train", 4, 1), ("validation", 4, 1)],
+    ]
+    assert {"seconds", "loss", "waveform_l1", "lr", "grad_norm", "skipped_steps"} <= set(events[0])
+    assert {"loss", "waveform_l1", "sdr_segments"} <= set(events[2])
+
+
+def test_a_finished_run_says_so(finished, capsys: pytest.CaptureFixture) -> None:
+    folder, config, result = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert train(config, run_dir=folder) == result
+    assert "is finished; see its summary.json" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert main(["train", "--config", str(folder.parent / "tiny.yaml"), "--run_dir", str(folder)]) == 0
+
+
+def test_another_config_is_refused(finished) -> None:
+    folder, _, _ = finished
+    with pytest.raises(UserError, match="`seed` was 0, now 9"):
+        train(tiny_config(folder.parent, ["seed=9"]), run_dir=folder)
+
+
+def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
+    with RunLock(tmp_path / "run"), pytest.raises(MachineError, match="is in use by another process"):
+        train(tiny_config(tmp_path), run_dir=tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.lock"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.root=nowhere", "`root` is not a folder. Received: nowhere"),
+        ("data.stems=[vocals,bass]", "A song lacks the stem `bass`"),
+        ("model.width=7", "`bands` must divide"),
+        ("model.widht=8", "Did you mean `width`"),
+    ],
+)
+def test_nothing_is_written_where_config_or_data_are_wrong(tmp_path: Path, override: str, words: str, capsys) -> None:
+    config = write_config(tmp_path)
+    assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run"), f"--set={override}"]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sample_that_is_not_a_number_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    audio = np.zeros((3000, 2), "float32")
+    audio[41, 0] = np.nan
+    soundfile.write(tmp_path / "songs" / "train" / "a" / "drums.wav", audio, 8000, subtype="FLOAT")
+    with pytest.raises(UserError, match="drums.wav"):
+        train(config, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_cannot_be_read_ends_the_training_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(self, epoch, index):
+        raise UserError("`drums.wav` is truncated.")
+
+    monkeypatch.setattr(SegmentBatches, "batch", unreadable)
+    with pytest.raises(UserError, match="`drums.wav` is truncated."):
+        train(tiny_config(tmp_path), run_dir=tmp_path / "run")
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:
+    """Makes `count` batches of the first epoch bad in their stems, from batch `first` on."""
+    sound = SegmentBatches.batch
+
+    def batch(self, epoch, index):
+        mixtures, stems = sound(self, epoch, index)
+        if epoch == 0 and first <= index < first + count:
+            stems[0, 0, 5, 0] = np.nan
+        return mixtures, stems
+
+    monkeypatch.setattr(SegmentBatches, "batch", batch)
+
+
+def test_ten_bad_steps_in_a_row_end_the_training_with_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    poison(monkeypatch, 1, 99)
+    config = write_config(tmp_path, epochs=1, steps_per_epoch=14)
+    assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run")]) == 4
+    assert "Training stopped: 10 steps in a row" in capsys.readouterr().err
+    checkpoint = CheckpointStore(tmp_path / "run" / "checkpoints").load_latest()
+    assert checkpoint.step == 11
+    assert all(np.isfinite(array).all() for name, array in checkpoint.arrays.items() if not name.endswith("gradient_norm"))
+    assert len([row for row in rows(tmp_path / "run") if row["kind"] == "fault"]) == 10
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_one_bad_step_is_skipped_and_strict_training_ends_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 1, 1)
+    summary = train(tiny_config(tmp_path, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "run").summary
+    assert (summary["skipped_steps"], summary["steps"]) == (1, 3)
+    with pytest.raises(TrainingStopped, match="1 steps in a row had a loss or gradient that is not finite"):
+        train(tiny_config(tmp_path, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "strict", strict=True)
+
+
+def test_a_changed_config_goes_on_where_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 0, 1)
+    with pytest.raises(TrainingStopped):
+        train(tiny_config(tmp_path, epochs=1), run_dir=tmp_path / "run", strict=True)
+    longer = tiny_config(tmp_path, epochs=1, ema=0.8)
+    with pytest.raises(UserError, match="`training.ema` was 0.9, now 0.8"):
+        train(longer, run_dir=tmp_path / "run")
+    result = train(longer, run_dir=tmp_path / "run", allow=["training.ema"])
+    assert result.summary["steps"] == 2
+    assert load_config(tmp_path / "run" / "config.yaml") == longer
+    resumed = [row for row in rows(tmp_path / "run") if row["kind"] == "resume"]
+    assert [(row["step"], row["from_backend"]) for row in resumed] == [(1, keras.backend.backend())]
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) -> None:
+    square = np.sign(np.sin(np.arange(3000) / 7))[:, None].repeat(2, axis=1) * 0.999
+    config = tiny_config(tmp_path, epochs=1, steps_per_epoch=8, dtype_policy=policy)
+    for stem, audio in (("vocals", square), ("drums", np.zeros_like(square))):
+        soundfile.write(tmp_path / "songs" / "train" / "a" / f"{stem}.wav", audio, 8000)
+    result = train(config, run_dir=tmp_path / "run")
+    # The first loss scale of float16 is too large for such loud songs and is found within a few steps.
+    assert result.summary["skipped_steps"] <= (4 if policy == "mixed_float16" else 0)
+    parts = [part for line in (tmp_path / "run" / "losses.log").read_text().splitlines() for part in line.split()[1:]]
+    assert all(np.isfinite(float.fromhex(part.split("=")[1])) for part in parts)
+    assert keras.config.dtype_policy().name == "float32"
+    model = load_model(tmp_path / "run")
+    assert {numbers(weight).dtype.name for weight in model.weights} <= {"float32", "int32", "uint32", "int64"}
+    assert all(layer.dtype_policy.name == policy for layer in (model, model.first))
+    for mixture in (square[None, :800], np.zeros((1, 800, 2))):
+        output = model(mixture.astype("float32"), training=False)
+        assert keras.backend.standardize_dtype(output.dtype) == "float32"
+        assert np.isfinite(numbers(output)).all()
+
+
+def test_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.0, float("nan")])
+    keep = KeepBest.on_epoch_end
+    monkeypatch.setattr(KeepBest, "on_epoch_end", lambda self, epoch, logs=None: keep(self, epoch, {"val_total": next(losses)}))
+    summary = train(tiny_config(tmp_path, epochs=5, steps_per_epoch=1, early_stopping_patience=1), run_dir=tmp_path / "run").summary
+    assert (summary["epochs"], summary["best_epoch"], summary["best_validation_loss"], summary["ended_early"]) == (3, 2, 2.0, True)
