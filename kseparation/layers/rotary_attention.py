@@ -74,7 +74,10 @@ class RotaryAttention(keras.layers.Layer):
         projected = ops.matmul(normed, ops.cast(self.query_key_value, self.compute_dtype))
         projected = ops.reshape(projected, (-1, positions, 3, self.heads, self.head_size))
         query, key, value = rotate(projected[:, :, 0]), rotate(projected[:, :, 1]), projected[:, :, 2]
+        if self.compute_dtype == "float16":  # its logits may overflow, and JAX has no such attention on a CPU
+            query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
         attended = ops.dot_product_attention(query, key, value)  # (batch, positions, heads, head_size)
+        attended = ops.cast(attended, self.compute_dtype)
         gate = ops.matmul(normed, ops.cast(self.gate, self.compute_dtype)) + ops.cast(self.gate_bias, self.compute_dtype)
         attended = attended * ops.sigmoid(gate)[..., None]
         attended = ops.reshape(attended, (-1, positions, self.heads * self.head_size))
