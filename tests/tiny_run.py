@@ -15,17 +15,20 @@ _PROGRAM = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_
 COMMAND = (sys.executable, "-c", _PROGRAM, "train")
 
 
-def write_config(folder: Path, **training) -> Path:
+MODEL = {
+    "name": "moises_light",
+    **{"window_samples": 512, "hop_samples": 128, "bins": 192, "width": 8, "levels": 1, "convolutions": 1, "transformers": 1},
+}
+
+
+def write_config(folder: Path, model=MODEL, **training) -> Path:
     """Writes `tiny.yaml` and its songs into `folder`; `training` replaces values of that section."""
     root = folder / "songs"
     if not root.exists():
         write_songs(root, {"train": {"a": 3000, "b": 2500}, "validation": {"v": 2000}})
     config = {
         "data": {"name": "track_folder", "root": str(root), "stems": [*STEMS], "sample_rate": SAMPLE_RATE, "segment_seconds": 0.1, "workers": 2},
-        "model": {
-            "name": "moises_light",
-            **{"window_samples": 512, "hop_samples": 128, "bins": 192, "width": 8, "levels": 1, "convolutions": 1, "transformers": 1},
-        },
+        "model": dict(model),
         "loss": [
             {"name": "waveform_l1", "weight": 10.0},
             {"name": "multi_resolution_complex_stft", "windows": [256, 128], "hop_samples": 64, "minimum_fft_size": 1},
@@ -43,9 +46,9 @@ def write_config(folder: Path, **training) -> Path:
     return file
 
 
-def tiny_config(folder: Path, overrides=(), **training) -> RunConfig:
+def tiny_config(folder: Path, overrides=(), model=MODEL, **training) -> RunConfig:
     """Returns the config of `write_config` with overrides as the command line takes them."""
-    return load_config(write_config(folder, **training), overrides)
+    return load_config(write_config(folder, model, **training), overrides)
 
 
 def child_environment() -> dict[str, str]:

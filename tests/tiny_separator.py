@@ -16,8 +16,8 @@ SAMPLES = 16
 
 @keras.saving.register_keras_serializable("tests")
 class TinySeparator(Separator):
-    def __init__(self, normalize=True, **kwargs):
-        super().__init__(STEMS, 8000, CHANNELS, SAMPLES, **kwargs)
+    def __init__(self, normalize: bool = True, stems=STEMS, sample_rate=8000, channels=CHANNELS, segment_samples=SAMPLES, **kwargs):
+        super().__init__(stems, sample_rate, channels, segment_samples, **kwargs)
         self.has_statistics = normalize
         self.normalize = FiniteBatchNormalization(name="normalize") if normalize else None
         self.dense = keras.layers.Dense(len(STEMS) * CHANNELS, name="dense")

@@ -13,7 +13,7 @@ from kseparation.cli.main import main
 from kseparation.config import load_config
 from kseparation.data import SegmentBatches
 from kseparation.errors import MachineError, TrainingStopped, UserError
-from kseparation.models import load_model
+from kseparation.models import MODELS, load_model
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.run_lock import RunLock
@@ -21,8 +21,16 @@ from kseparation.training.run_callbacks import KeepBest
 from kseparation.workflows.train import train
 from tests.on_backend import numbers
 from tests.tiny_run import tiny_config, write_config
+from tests.tiny_separator import TinySeparator
 
+LINEAR = {"name": "tiny_separator"}
 PARTS = ["total", "multi_resolution_complex_stft/128", "multi_resolution_complex_stft/256", "waveform_l1"]
+
+
+@pytest.fixture(autouse=True)
+def tiny_separator_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is built in no time, where the test is not about the model."""
+    monkeypatch.setitem(MODELS, "tiny_separator", TinySeparator)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +133,7 @@ def test_a_file_that_cannot_be_read_ends_the_training_with_its_name(tmp_path: Pa
 
     monkeypatch.setattr(SegmentBatches, "batch", unreadable)
     with pytest.raises(UserError, match="`drums.wav` is truncated."):
-        train(tiny_config(tmp_path), run_dir=tmp_path / "run")
+        train(tiny_config(tmp_path, model=LINEAR), run_dir=tmp_path / "run")
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:
@@ -143,7 +151,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:
 
 def test_ten_bad_steps_in_a_row_end_the_training_with_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     poison(monkeypatch, 1, 99)
-    config = write_config(tmp_path, epochs=1, steps_per_epoch=14)
+    config = write_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=14)
     assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run")]) == 4
     assert "Training stopped: 10 steps in a row" in capsys.readouterr().err
     checkpoint = CheckpointStore(tmp_path / "run" / "checkpoints").load_latest()
@@ -155,17 +163,17 @@ def test_ten_bad_steps_in_a_row_end_the_training_with_code_4(tmp_path: Path, mon
 
 def test_one_bad_step_is_skipped_and_strict_training_ends_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, 1, 1)
-    summary = train(tiny_config(tmp_path, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "run").summary
+    summary = train(tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "run").summary
     assert (summary["skipped_steps"], summary["steps"]) == (1, 3)
     with pytest.raises(TrainingStopped, match="1 steps in a row had a loss or gradient that is not finite"):
-        train(tiny_config(tmp_path, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "strict", strict=True)
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "strict", strict=True)
 
 
 def test_a_changed_config_goes_on_where_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, 0, 1)
     with pytest.raises(TrainingStopped):
-        train(tiny_config(tmp_path, epochs=1), run_dir=tmp_path / "run", strict=True)
-    longer = tiny_config(tmp_path, epochs=1, ema=0.8)
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run", strict=True)
+    longer = tiny_config(tmp_path, model=LINEAR, epochs=1, ema=0.8)
     with pytest.raises(UserError, match="`training.ema` was 0.9, now 0.8"):
         train(longer, run_dir=tmp_path / "run")
     result = train(longer, run_dir=tmp_path / "run", allow=["training.ema"])
@@ -200,5 +208,5 @@ def test_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     losses = iter([3.0, 2.0, float("nan")])
     keep = KeepBest.on_epoch_end
     monkeypatch.setattr(KeepBest, "on_epoch_end", lambda self, epoch, logs=None: keep(self, epoch, {"val_total": next(losses)}))
-    summary = train(tiny_config(tmp_path, epochs=5, steps_per_epoch=1, early_stopping_patience=1), run_dir=tmp_path / "run").summary
+    summary = train(tiny_config(tmp_path, model=LINEAR, epochs=5, steps_per_epoch=1, early_stopping_patience=1), run_dir=tmp_path / "run").summary
     assert (summary["epochs"], summary["best_epoch"], summary["best_validation_loss"], summary["ended_early"]) == (3, 2, 2.0, True)
