@@ -1,5 +1,7 @@
 """Weights unlike those at the start: seeded noise, with batch-norm statistics that are not zero and one."""
 
+import zlib
+
 import numpy as np
 
 from tests.on_backend import numbers
@@ -8,13 +10,14 @@ from tests.on_backend import numbers
 def randomize(layer, seed: int = 0):
     """Moves every weight of a built layer or model away from its start and returns the layer.
 
-    Kernels keep their scale; scales and variances lie in 0.5 to 1.5, so that signals neither die nor explode on the way.
+    The numbers depend on the seed and the path of the weight below the layer. Kernels keep their scale; scales and variances lie in 0.5 to 1.5, so that signals neither die nor explode on the way.
     """
-    draw = np.random.default_rng(seed)
     for weight in layer.weights:
         if not np.issubdtype(numbers(weight).dtype, np.floating):
             continue
-        name, shape = weight.path.rsplit("/", 1)[-1], weight.shape
+        path, shape = weight.path.split("/", 1)[-1], weight.shape
+        name = path.rsplit("/", 1)[-1]
+        draw = np.random.default_rng([seed, zlib.crc32(path.encode())])
         if name in ("gamma", "moving_variance"):
             value = draw.uniform(0.5, 1.5, shape)
         elif len(shape) > 1:

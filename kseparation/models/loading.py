@@ -65,7 +65,7 @@ def _check_archive(file):
         raise UserError(f"Not a sound .keras file: {file}. It is truncated, damaged or of another kind ({error}). Copy or train it again.") from error
     if damaged:
         raise UserError(f"The model file is damaged: {file}, in its part `{damaged}`. Copy it again.")
-    name = config.get("registered_name") if isinstance(config, dict) else None
+    name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
     classes = _classes(config.get("config") if isinstance(config, dict) else None)
     foreign = sorted(other for other in classes if not other.startswith("kseparation>") and other not in _ALLOWED_CLASSES)
     if not (isinstance(name, str) and name.startswith("kseparation>")) or foreign:

@@ -1,0 +1,84 @@
+"""What the family of separators promises: its description, its refusals, its metrics."""
+
+import keras
+import numpy as np
+import pytest
+
+from kseparation.losses import MultiResolutionComplexSTFT, Objective, WaveformL1
+from kseparation.models import Separator
+from tests.on_backend import compute, numbers
+
+
+@keras.saving.register_keras_serializable("tests")
+class Halver(Separator):
+    """Gives each stem its share of the mixture: one weight, no transform."""
+
+    def build(self, input_shape):
+        self.share = self.add_weight(shape=(), initializer="ones", name="share")
+        self.built = True
+
+    def call(self, mixture, training=False):
+        stem = mixture * self.share / len(self.stems)
+        return keras.ops.stack([stem] * len(self.stems), axis=1)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype("float32")
+
+
+def test_segments_are_separated_in_numpy():
+    model, mixtures = Halver(stems=("a", "b"), channels=1), noise(3, 50, 1)
+    result = model.predict_segments(mixtures)
+    assert isinstance(result, np.ndarray) and result.dtype == np.float32
+    np.testing.assert_allclose(result, compute(model, mixtures), atol=1e-7)
+    assert result.shape == model.compute_output_shape(mixtures.shape) == (3, 2, 50, 1)
+
+
+def test_loss_parts_and_sdr_are_logged_in_training_and_validation():
+    model = Halver(stems=("a", "b"), channels=1)
+    spectral = MultiResolutionComplexSTFT((16, 8), 4, 1)
+    model.compile("sgd", Objective({"wave": WaveformL1(), "spectral": spectral}, {"wave": 2.0}), run_eagerly=True, jit_compile=False)
+    mixture, stems = noise(4, 60, 1), noise(4, 2, 60, 1)
+    logs = model.fit(mixture, stems, validation_data=(mixture, stems), batch_size=2, verbose=0).history
+    names = ["total", "wave", "spectral/16", "spectral/8", "sdr"]
+    assert set(logs) == {"loss", "val_loss", *names, *(f"val_{name}" for name in names)}
+    for prefix in ("", "val_"):
+        parts = sum(logs[prefix + name][0] for name in names[1:4])
+        assert logs[f"{prefix}total"][0] == pytest.approx(parts, rel=1e-5)
+    # The mean over both batches in validation, the last step in training.
+    whole = model.loss.parts(stems, model(mixture))
+    assert logs["val_wave"][0] == pytest.approx(float(numbers(whole["wave"])), rel=1e-5)
+    assert logs["val_total"][0] == pytest.approx(logs["val_loss"][0], rel=1e-5)
+
+
+def test_metrics_are_no_state_of_the_model():
+    """A model file holds what the model is, not what it was scored with."""
+    model = Halver(stems=("a", "b"), channels=1)
+    model.compile("sgd", Objective({"wave": WaveformL1()}))
+    model.build((None, 10, 1))
+    assert [weight.path.rsplit("/", 1)[-1] for weight in model.weights] == ["share"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_reaches_every_gradient(bad):
+    model = Halver(stems=("a", "b"), channels=1)
+    model.compile(keras.optimizers.SGD(1.0), Objective({"wave": WaveformL1()}), run_eagerly=True, jit_compile=False)
+    mixture, stems = noise(2, 60, 1), noise(2, 2, 60, 1)
+    stems[0, 0, 7] = bad
+    model.train_on_batch(mixture, stems)
+    assert np.isnan(numbers(model.share))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"stems": ()}, r"`stems` must name at least one stem, each once. Received: stems=\(\)"),
+        ({"stems": ("a", "a")}, r"each once. Received: stems=\('a', 'a'\)"),
+        ({"sample_rate": 0}, "`sample_rate` must be at least 1. Received: sample_rate=0"),
+        ({"channels": 0}, "`channels` must be at least 1. Received: channels=0"),
+        ({"segment_samples": -1}, "`segment_samples` must be at least 1. Received: segment_samples=-1"),
+    ],
+)
+def test_words_of_errors(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Separator(**arguments)

@@ -1,0 +1,167 @@
+"""Moises-Light: sizes of the presets, any length in, masks, learning, and bad input."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from kseparation.losses import Objective, WaveformL1
+from kseparation.models import MoisesLight
+from kseparation.models.moises_light import OUTPUTS
+from tests.on_backend import compute, weight_gradients
+from tests.random_weights import randomize
+
+# Trainable weights of the public package moises-light 0.1.5, whose counts include 32 fixed rotary frequencies for each pair of transformers.
+PUBLIC_SIZES = {
+    "paper_large": 5_451_056,
+    "paper_small": 2_558_576,
+    "fullband_large": 5_477_684,
+    "fullband_small": 2_805_604,
+    "fullband_large_wide": 9_704_684,
+    "fullband_small_wide": 4_323_784,
+}
+TINY = {
+    "stems": ("vocals", "rest"),
+    "sample_rate": 8000,
+    "segment_samples": 300,
+    "window_samples": 64,
+    "hop_samples": 16,
+    "bins": 32,
+    "bands": 2,
+    "width": 4,
+    "levels": 2,
+    "convolutions": 1,
+    "transformers": 1,
+}
+
+
+def tiny(**arguments):
+    return MoisesLight(**{**TINY, **arguments})
+
+
+def randomized(**arguments):
+    model = tiny(**arguments)
+    model.build((None, None, model.channels))
+    return randomize(model)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
+
+
+def trainable_count(model):
+    model.build((None, None, model.channels))
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+@pytest.mark.parametrize("preset", PUBLIC_SIZES)
+def test_presets_have_the_public_sizes(preset):
+    assert trainable_count(MoisesLight.from_preset(preset)) == PUBLIC_SIZES[preset]
+    # Four stems differ from one by the head alone: 4 x 16 weights and 16 biases.
+    assert trainable_count(MoisesLight.from_preset(preset, stems=("vocals",))) == PUBLIC_SIZES[preset] - 80
+
+
+def test_the_public_test_network_has_its_size():
+    model = MoisesLight(window_samples=512, hop_samples=128, bins=192, width=8, transformers=1, levels=3, convolutions=3)
+    assert trainable_count(model) == 87_342
+
+
+@pytest.mark.parametrize("samples", [1, 100, 4097])
+@pytest.mark.parametrize(("stems", "channels", "output"), [(("vocals",), 1, "direct"), (("a", "b", "c"), 2, "mask")])
+def test_any_length_comes_out_as_it_went_in(samples, stems, channels, output):
+    model = randomized(stems=stems, channels=channels, output=output)
+    result = compute(model, noise(2, samples, channels))
+    assert result.shape == (2, len(stems), samples, channels)
+    assert np.all(np.isfinite(result)) and np.any(result)
+
+
+@pytest.mark.parametrize("fold_frames", [1, 3])
+def test_softmax_masks_add_up_to_the_mixture(fold_frames):
+    model = randomized(stems=("a", "b", "c"), bins=33, bands=3, width=6, output="softmax_mask", fold_frames=fold_frames)
+    mixture = noise(2, 333, 2)
+    stems = compute(model, mixture)
+    assert np.std(stems, axis=1).max() > 0.01
+    np.testing.assert_allclose(stems.sum(axis=1), mixture, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["mask", "direct"])
+def test_bins_that_are_not_modelled_come_out_silent(output):
+    samples = 640
+    spectrum = np.abs(np.fft.rfft(compute(randomized(bins=16, output=output), noise(1, samples, 2)), axis=2))
+    # 16 of 32 bins: half the band. The window leaks into two bins beyond, 2 * 640 / 64 = 20 bins of this transform.
+    above = spectrum[:, :, samples // 4 + 40 :]
+    assert above.max() < 0.02 * spectrum.max()
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_learns_one_batch_by_heart(output):
+    """40 steps bring the loss below 30 % of its start."""
+    model = tiny(output=output, width=8, bins=33 if output == "softmax_mask" else 32, bands=1)
+    time = np.arange(500) / 8000
+    low, high = (np.sin(2 * np.pi * frequency * time) for frequency in (300, 2500))
+    stems = np.stack([np.stack([low, low], axis=-1), np.stack([high, -high], axis=-1)])[None].astype("float32")
+    mixture = stems.sum(axis=1)
+    model.compile(keras.optimizers.Adam(3e-3), Objective({"wave": WaveformL1()}), jit_compile=keras.backend.backend() == "jax")
+    losses = [model.train_on_batch(mixture, stems, return_dict=True)["total"] for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.3 * losses[0]
+
+
+def cancelled_by_batch_norm(path):
+    """A bias directly in front of a batch normalisation of its channel: the mean takes it away again."""
+    return re.search(r"(convolution|downsample_\d+|upsample_\d+)/bias$", path) and not path.endswith("last/bias")
+
+
+@pytest.mark.parametrize("preset", MoisesLight.presets())
+def test_every_weight_of_every_preset_has_a_gradient(preset):
+    model = MoisesLight.from_preset(preset)
+    stems, channels = len(model.stems), model.channels
+    gradients = weight_gradients(model, noise(1, 500, channels), noise(1, stems, 500, channels, seed=1), Objective({"wave": WaveformL1()}))
+    assert [path for path, gradient in gradients.items() if not np.all(np.isfinite(gradient))] == []
+    assert [path for path, gradient in gradients.items() if not np.any(gradient) and not cancelled_by_batch_norm(path)] == []
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_silence_gives_finite_audio_and_gradients(output):
+    model = randomized(output=output)
+    silence = np.zeros((1, 300, 2), "float32")
+    assert np.all(np.isfinite(compute(model, silence)))
+    gradients = weight_gradients(model, silence, np.zeros((1, 2, 300, 2), "float32"), Objective({"wave": WaveformL1()}))
+    assert [path for path, gradient in gradients.items() if not np.all(np.isfinite(gradient))] == []
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_an_item_with_nan_does_not_touch_the_others(output):
+    model = randomized(output=output)
+    mixtures = noise(3, 200, 2)
+    clean = compute(model, mixtures)
+    mixtures[1, 50] = np.nan
+    result = compute(model, mixtures)
+    assert np.all(np.isnan(result[1]).any(axis=(1, 2)))
+    np.testing.assert_allclose(result[[0, 2]], clean[[0, 2]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"bins": 34}, "`bins` must lie between 1 and 33, half the window and one. Received: bins=34"),
+        ({"bins": 0}, "Received: bins=0"),
+        ({"bands": 3}, "`bands` must divide `bins` and `width`. Received: bands=3, bins=32, width=4"),
+        ({"output": "masks"}, "`output` is unknown. Received: output=masks. Did you mean `mask`"),
+        ({"levels": 0}, "`levels` and `fold_frames` must be at least 1. Received: levels=0, fold_frames=1"),
+        ({"fold_frames": 0}, "Received: levels=2, fold_frames=0"),
+    ],
+)
+def test_words_of_errors(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        tiny(**arguments)
+
+
+def test_a_preset_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="`preset` is unknown. Received: preset=paper_larg. Did you mean `paper_large`"):
+        MoisesLight.from_preset("paper_larg")
+
+
+def test_another_number_of_channels_is_refused():
+    with pytest.raises(ValueError, match=r"The model takes 2 audio channels. Received: a mixture of shape \(None, None, 1\)"):
+        tiny().build((None, None, 1))

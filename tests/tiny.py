@@ -1,0 +1,93 @@
+"""One row for each registered name: how to build it small, with every argument unlike its default.
+
+A name without a row fails `test_contracts.py`. `arguments` names each argument of the constructor; `shapes` are those of the inputs, without the batch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+STEMS = ("vocals", "rest")
+
+
+@dataclass(frozen=True)
+class Row:
+    arguments: dict[str, Any] = field(default_factory=dict)
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+
+FEATURES = ((4, 6, 4),)  # frames, bins, channels
+SEQUENCE = ((5, 6),)  # positions, features
+
+LAYERS = {
+    "stft": Row({"window_samples": 16, "hop_samples": 6, "fft_size": 20, "strategy": "matmul"}, ((50, 2),)),
+    "inverse_stft": Row({"window_samples": 16, "hop_samples": 6, "fft_size": 20, "strategy": "matmul"}, ((4, 11, 2), (4, 11, 2))),
+    "band_split": Row({"bands": 3}, FEATURES),
+    "band_merge": Row({"bands": 2}, FEATURES),
+    "band_convolution": Row({"filters": 6, "kernel_size": 5, "bands": 2}, FEATURES),
+    "band_convolution_unit": Row({"filters": 6, "kernel_size": 5, "bands": 2}, FEATURES),
+    "finite_batch_normalization": Row({"axis": 2, "momentum": 0.8, "epsilon": 1e-3}, FEATURES),
+    "frame_downsample": Row({"filters": 3}, FEATURES),
+    "frame_upsample": Row({"filters": 3}, FEATURES),
+    "frequency_dense": Row({"waist_factor": 2}, FEATURES),
+    "rms_norm": Row({}, FEATURES),
+    "rotary_attention": Row({"heads": 2, "head_size": 6, "dropout": 0.1}, SEQUENCE),
+    "rotary_transformer": Row({"heads": 2, "head_size": 6, "expansion": 3, "dropout": 0.1}, SEQUENCE),
+    "time_frequency_dense_block": Row({"convolutions": 1, "kernel_size": 5, "bands": 2}, ((4, 8, 4),)),
+}
+
+AUDIO = ((2, 60, 1),)  # stems, samples, channels
+
+LOSSES = {
+    "waveform_l1": Row({}, AUDIO),
+    "multi_resolution_complex_stft": Row(
+        {
+            "windows": (32, 16),
+            "hop_samples": (8, 6),
+            "minimum_fft_size": 24,
+            "distance": "magnitude_and_parts",
+            "aggregation": "mean",
+            "center": False,
+        },
+        AUDIO,
+    ),
+}
+
+METRICS = {"global_sdr_metric": Row({"stem_index": 1}, AUDIO)}
+
+MODELS = {
+    "moises_light": Row(
+        {
+            "stems": STEMS,
+            "sample_rate": 8000,
+            "channels": 1,
+            "segment_samples": 300,
+            "window_samples": 64,
+            "hop_samples": 16,
+            "bins": 32,
+            "bands": 2,
+            "width": 4,
+            "levels": 2,
+            "convolutions": 1,
+            "transformers": 1,
+            "fold_frames": 2,
+            "output": "direct",
+            "dropout": 0.1,
+        },
+        ((300, 1),),
+    ),
+}
+
+AUGMENTATIONS = {
+    "remix": Row({"probability": 1.0}),
+    "gain": Row({"low": 0.5, "high": 2.0}),
+    "polarity": Row({"probability": 0.9}),
+    "channel_swap": Row({"probability": 0.9}),
+    "silent_stem": Row({"probability": 0.9}),
+    "speed": Row({"low": 0.9, "high": 1.3}),
+    "tilt": Row({"most_db": 3.0}),
+}
+
+CALLBACKS = {
+    "terminate_on_non_finite": Row({"in_a_row": 3, "monitor": "val_loss"}),
+    "gradient_clipping": Row({"percentile": 20.0, "history_steps": 5}),
+}

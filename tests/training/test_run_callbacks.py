@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kseparation.errors import TrainingStopped
+from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training import GuardedOptimizer, TerminateOnNonFinite
+from kseparation.training.interruption import Interruption
+from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint, tensorboard_writer
+from kseparation.training.run_log import RunLog
+from kseparation.training.validation_set import ValidationSet
+from tests.tiny_separator import fit, tiny_batches, tiny_separator
+
+
+def run(folder: Path, batches, accumulate_steps=1, epochs=1, interruption=None, in_a_row=10, first_step=0, tensorboard=None):
+    """Trains with the callbacks of a run; returns the model and the log of Keras without averaging over micro-batches."""
+    model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.1), accumulate_steps=accumulate_steps))
+    guard, best = TerminateOnNonFinite(in_a_row), KeepBest(folder, None)
+    micro = []
+    record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: micro.append(float(logs["total"])))
+    with RunLog(folder) as log:
+        steps = LogSteps(log, len(batches) // accumulate_steps, accumulate_steps, first_step, 2, epochs, tensorboard)
+        save = SaveCheckpoint(CheckpointStore(folder / "checkpoints"), log, steps, best, guard, interruption or Interruption())
+        fit(model, batches, [record, steps, guard, best, save], epochs=epochs, validation_data=ValidationSet(tiny_batches(1)))
+    return model, micro
+
+
+def logged(folder: Path) -> list[float]:
+    return [float.fromhex(line.split("total=")[1].split(" ")[0]) for line in (folder / "losses.log").read_text().splitlines()]
+
+
+def test_a_line_is_the_mean_over_the_micro_batches_of_a_step(tmp_path: Path) -> None:
+    _, micro = run(tmp_path, tiny_batches(6), accumulate_steps=3)
+    np.testing.assert_array_equal(logged(tmp_path), [np.mean(micro[:3]), np.mean(micro[3:])])
+
+
+def test_a_bad_step_is_in_the_log_and_an_event(tmp_path: Path) -> None:
+    batches = tiny_batches(4)
+    batches[1][1][0, 0, 0, 0] = np.nan
+    run(tmp_path, batches)
+    assert np.isnan(logged(tmp_path)).tolist() == [False, True, False, False]
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    fault = next(row for row in events if row["kind"] == "fault")
+    assert (fault["step"], fault["loss"], fault["skipped_steps"], fault["skipped_in_a_row"]) == (2, None, 1, 1)
+    assert [row["step"] for row in events if row["kind"] == "train"] == [2, 4]
+
+
+def test_an_epoch_leaves_models_and_a_checkpoint(tmp_path: Path) -> None:
+    run(tmp_path, tiny_batches(2), epochs=2, first_step=10)
+    assert (tmp_path / "model.keras").is_file() and (tmp_path / "last.keras").is_file()
+    checkpoint = CheckpointStore(tmp_path / "checkpoints").load_latest()
+    assert checkpoint.step == 14
+    assert checkpoint.progress["step"] == 14 and checkpoint.progress["backend"] == keras.backend.backend()
+    assert float.fromhex(checkpoint.progress["best_loss"]) > 0 and checkpoint.progress["ended_early"] is False
+
+
+def test_a_stopped_training_saves_the_step_and_raises(tmp_path: Path) -> None:
+    batches = tiny_batches(6)
+    for index in (2, 3):
+        batches[index][0][...] = np.inf
+    with pytest.raises(TrainingStopped, match="2 steps in a row .* the state is sound and saved in .*checkpoints/4. The faults are in .*metrics.jsonl"):
+        run(tmp_path, batches, in_a_row=2)
+    checkpoint = CheckpointStore(tmp_path / "checkpoints").load_latest()
+    assert checkpoint.step == 4
+    assert all(np.isfinite(value).all() for name, value in checkpoint.arrays.items() if not name.endswith("gradient_norm"))
+
+
+def test_an_interruption_waits_for_the_last_micro_batch(tmp_path: Path) -> None:
+    interruption = Interruption()
+    interruption.received = 2
+    interruption.act = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, tiny_batches(6), accumulate_steps=2, interruption=interruption)
+    assert CheckpointStore(tmp_path / "checkpoints").load_latest().step == 1
+    assert len(logged(tmp_path)) == 1
+
+
+def test_tensorboard_events_are_written_where_they_are_wanted(tmp_path: Path) -> None:
+    with tensorboard_writer(tmp_path / "none", False) as writer:
+        assert writer is None
+    with tensorboard_writer(tmp_path / "events", True) as writer:
+        run(tmp_path, tiny_batches(2), tensorboard=writer)
+    assert not (tmp_path / "none").exists()
+    data = b"".join(path.read_bytes() for path in (tmp_path / "events").iterdir())
+    assert all(tag in data for tag in (b"train/loss", b"train/lr", b"validation/loss", b"validation/sdr_segments"))
