@@ -18,7 +18,7 @@ class Halver(Separator):
         self.built = True
 
     def call(self, mixture, training=False):
-        stem = mixture * self.share / len(self.stems)
+        stem = keras.ops.convert_to_tensor(mixture) * self.share / len(self.stems)
         return keras.ops.stack([stem] * len(self.stems), axis=1)
 
 
