@@ -16,6 +16,9 @@ def numbers(tensor: Any) -> np.ndarray:
 
 def compute(function: Callable, *arrays: np.ndarray) -> Any:
     """Returns the value of a pure function of tensors; on JAX compiled as a whole, which is much faster than op by op."""
+    if isinstance(function, keras.layers.Layer) and not function.built:
+        # Weights that are made inside a compiled function are lost to JAX.
+        function(*map(ops.convert_to_tensor, arrays))
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
@@ -78,7 +81,10 @@ class GradientRecorder(keras.optimizers.Optimizer):
 
 def weight_gradients(model: keras.Model, x: np.ndarray, y: np.ndarray, loss: keras.losses.Loss) -> dict[str, np.ndarray]:
     """Returns the gradient of every trainable weight by path, in training mode. The weights of the model may be lost."""
+    if not model.built:
+        model.build(x.shape)
     paths = [weight.path for weight in model.trainable_weights]
+    assert paths
     if keras.backend.backend() != "jax":
         model.compile(optimizer=GradientRecorder(), loss=loss, run_eagerly=True, jit_compile=False)
         model.train_on_batch(x, y)

@@ -183,6 +183,7 @@ def test_a_changed_config_goes_on_where_it_is_allowed(tmp_path: Path, monkeypatc
     assert [(row["step"], row["from_backend"]) for row in resumed] == [(1, keras.backend.backend())]
 
 
+@pytest.mark.slow  # one backend takes a minute to compile each
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) -> None:
     square = np.sign(np.sin(np.arange(3000) / 7))[:, None].repeat(2, axis=1) * 0.999
