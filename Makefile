@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALL := install -qq --disable-pip-version-check
 BACKENDS := tensorflow torch jax
+# Two processes with a thread each are faster than one with two. A file stays in one of them, for its tests share what they made.
+PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile
 
 # Tests that never import Keras: run once, with a backend name that would make the import fail. All others run on each backend.
 WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \
@@ -24,16 +26,16 @@ lint: .venv/test/installed
 	.venv/test/bin/ruff check .
 
 test-without-keras: .venv/test/installed ffmpeg
-	KERAS_BACKEND=none .venv/test/bin/python -m pytest --durations=10 $(WITHOUT_KERAS)
+	KERAS_BACKEND=none .venv/test/bin/python $(PYTEST) $(WITHOUT_KERAS)
 
 $(BACKENDS:%=test-%): test-%: .venv/test/installed ffmpeg
-	KERAS_BACKEND=$* .venv/test/bin/python -m pytest --durations=10 tests $(addprefix --ignore=,$(WITHOUT_KERAS))
+	KERAS_BACKEND=$* .venv/test/bin/python $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_KERAS))
 
 test-jax-only: .venv/jax-only/installed
 	! .venv/jax-only/bin/python -c "import tensorflow" 2>/dev/null
 	! .venv/jax-only/bin/python -c "import torch" 2>/dev/null
 	env -u KERAS_BACKEND .venv/jax-only/bin/kseparation models
-	KERAS_BACKEND=jax .venv/jax-only/bin/python -m pytest --durations=10 $(JAX_ONLY)
+	KERAS_BACKEND=jax .venv/jax-only/bin/python $(PYTEST) $(JAX_ONLY)
 
 bench: .venv/test/installed
 	for script in benchmarks/*.py; do .venv/test/bin/python $$script; done
@@ -56,7 +58,7 @@ ffmpeg:
 	$(call fresh_environment,.venv/test,-r requirements/test.txt)
 
 .venv/jax-only/installed: requirements/jax.txt requirements/test.txt pyproject.toml
-	$(call fresh_environment,.venv/jax-only,-r requirements/jax.txt pytest hypothesis -c requirements/test.txt)
+	$(call fresh_environment,.venv/jax-only,-r requirements/jax.txt pytest pytest-xdist hypothesis -c requirements/test.txt)
 
 # 1: folder, 2: what pip installs. A change of the pins makes a new environment, since pip removes nothing.
 define fresh_environment

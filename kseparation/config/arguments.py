@@ -20,6 +20,7 @@ def check_arguments(
     where: Place | str,
     provided: Collection[str] = (),
     problems: Problems | None = None,
+    handled: Collection[str] = (),
 ) -> dict[str, Any]:
     """Checks arguments from a config against the named, annotated parameters of a constructor.
 
@@ -32,6 +33,7 @@ def check_arguments(
         provided: parameters that the caller fills in itself: not required here, and refused in a config.
         problems: takes what is wrong, for a report together with other components; without it a `UserError` is raised
             at once.
+        handled: further names that a config may use here and the caller has taken out already; they are suggested.
 
     Returns:
         The arguments in the types of the annotations; defaults are not filled in.
@@ -61,7 +63,7 @@ def check_arguments(
             found.add(place, "is set by the run itself. Remove it.")
         else:
             found.add(
-                place, f"is not an argument of `{constructor.__name__}`. {did_you_mean(name, [*parameters, *known])}"
+                place, f"is not an argument of `{constructor.__name__}`. {did_you_mean(name, [*parameters, *handled, *known])}"
             )
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in arguments:

@@ -50,14 +50,28 @@ class BandConvolution(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(fan_in), name="bias")
 
     def call(self, features):
-        return self._convolve(features) + ops.cast(self.bias, self.compute_dtype)
+        return self.convolve(features, self.kernel, self.bias)
 
-    def _convolve(self, features):
-        kernel = ops.cast(self.kernel, self.compute_dtype)
-        if self.bands == 1:
-            return ops.conv(features, kernel, padding="same", data_format="channels_last")
+    def convolve(self, features, kernel, bias=None):
+        """The convolution with weights of the same shapes that a layer around this one has changed."""
+        kernel = ops.cast(kernel, self.compute_dtype)
+        bias = None if bias is None else ops.cast(bias, self.compute_dtype)
         # The one branch by backend: measured, see the class docstring.
         if keras.backend.backend() == "torch":
+            return self._convolve_grouped(features, kernel, bias)
+        convolved = self._convolve_bands(features, kernel)
+        return convolved if bias is None else convolved + bias
+
+    def _convolve_grouped(self, features, kernel, bias):
+        """Torch's grouped kernel is two to three times faster on channels that lie in front, in memory too."""
+        import torch
+
+        front, weight = features.permute(0, 3, 1, 2).contiguous(), kernel.permute(3, 2, 0, 1).contiguous()
+        convolved = torch.nn.functional.conv2d(front, weight, bias, padding=self.kernel_size // 2, groups=self.bands)
+        return convolved.permute(0, 2, 3, 1)
+
+    def _convolve_bands(self, features, kernel):
+        if self.bands == 1:
             return ops.conv(features, kernel, padding="same", data_format="channels_last")
         kernels = ops.split(kernel, self.bands, axis=-1)
         if self.band_channels <= NARROW_BAND_CHANNELS:

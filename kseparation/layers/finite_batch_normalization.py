@@ -18,6 +18,8 @@ class FiniteBatchNormalization(keras.layers.Layer):
 
     Input shape: any. Output shape: the same.
 
+    The call also takes `bias`, of the size of the axis: what a layer in front would have added to the features. It is counted without a pass over them.
+
     References: Ioffe and Szegedy 2015, Batch Normalization (arXiv 1502.03167).
     """
 
@@ -37,18 +39,44 @@ class FiniteBatchNormalization(keras.layers.Layer):
             shape=shape, initializer="ones", trainable=False, name="moving_variance", autocast=False
         )
 
-    def call(self, features, training=False):
+    def call(self, features, bias=None, training=False):
         features = ops.cast(features, "float32")
+        bias = 0.0 if bias is None else ops.cast(bias, "float32")
         axis = self.axis % len(features.shape)
         if training:
             axes = [other for other in range(len(features.shape)) if other != axis]
             mean, variance = ops.moments(features, axes=axes)
+            mean = mean + bias
             self._commit(ops.stop_gradient(mean), ops.stop_gradient(variance))
         else:
             mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
-        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
-        normalized = ops.batch_normalization(features, mean, variance, axis, beta, gamma, self.epsilon)
+        scale, shift = self._scale_and_shift(mean, variance, bias)
+        along = [-1 if other == axis else 1 for other in range(len(features.shape))]
+        normalized = features * ops.reshape(scale, along) + ops.reshape(shift, along)
         return ops.cast(normalized, self.compute_dtype)
+
+    def of_linear(self, linear, kernel, bias, training=False):
+        """Normalises `linear(kernel, bias)`; in inference the scale goes into the kernel and the shift into the bias, which spares two passes over the features.
+
+        Args:
+            linear: function of a kernel, filters last, and a bias or None.
+            kernel: float32 weight or tensor.
+            bias: float32 weight or tensor `(filters,)`.
+            training: whether statistics are those of the batch.
+        """
+        if training:
+            return self(linear(kernel, None), bias, training=True)
+        scale, shift = self.scale_and_shift(bias)
+        return linear(ops.cast(kernel, "float32") * scale, shift)
+
+    def scale_and_shift(self, bias=0.0):
+        """What inference multiplies by and adds, two float32 tensors of the size of the axis."""
+        moving = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
+        return self._scale_and_shift(*moving, ops.cast(bias, "float32"))
+
+    def _scale_and_shift(self, mean, variance, bias):
+        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
+        return scale, ops.cast(self.beta, "float32") + (bias - mean) * scale
 
     def _commit(self, mean, variance):
         finite = ops.all(ops.isfinite(mean)) & ops.all(ops.isfinite(variance))
@@ -56,7 +84,7 @@ class FiniteBatchNormalization(keras.layers.Layer):
             old = ops.convert_to_tensor(variable)
             variable.assign(ops.where(finite, self.momentum * old + (1 - self.momentum) * value, old))
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(self, features_shape, bias_shape=None):
         return features_shape
 
     def get_config(self):

@@ -31,12 +31,15 @@ class FrameDownsample(keras.layers.Layer):
         self.normalization.build((None, None, None, self.filters))
 
     def call(self, features, training=False):
-        kernel = ops.cast(self.kernel, self.compute_dtype)
         frames = ops.shape(features)[1]
         pairs = ops.reshape(features, (-1, frames // 2, 2, *features.shape[2:]))
-        joined = ops.matmul(pairs[:, :, 0], kernel[0]) + ops.matmul(pairs[:, :, 1], kernel[1])
-        joined = joined + ops.cast(self.bias, self.compute_dtype)
-        return ops.relu(self.normalization(joined, training=training))
+
+        def join(kernel, bias):
+            kernel = ops.cast(kernel, self.compute_dtype)
+            joined = ops.matmul(pairs[:, :, 0], kernel[0]) + ops.matmul(pairs[:, :, 1], kernel[1])
+            return joined if bias is None else joined + ops.cast(bias, self.compute_dtype)
+
+        return ops.relu(self.normalization.of_linear(join, self.kernel, self.bias, training))
 
     def compute_output_shape(self, features_shape):
         batch, frames, bins, _ = features_shape
@@ -70,12 +73,15 @@ class FrameUpsample(keras.layers.Layer):
         self.normalization.build((None, None, None, self.filters))
 
     def call(self, features, training=False):
-        kernel = ops.cast(self.kernel, self.compute_dtype)
         frames = ops.shape(features)[1]
-        halves = [ops.matmul(features, kernel[0]), ops.matmul(features, kernel[1])]
-        doubled = ops.reshape(ops.stack(halves, axis=2), (-1, 2 * frames, features.shape[2], self.filters))
-        doubled = doubled + ops.cast(self.bias, self.compute_dtype)
-        return ops.relu(self.normalization(doubled, training=training))
+
+        def double(kernel, bias):
+            kernel = ops.cast(kernel, self.compute_dtype)
+            halves = [ops.matmul(features, kernel[0]), ops.matmul(features, kernel[1])]
+            doubled = ops.reshape(ops.stack(halves, axis=2), (-1, 2 * frames, features.shape[2], self.filters))
+            return doubled if bias is None else doubled + ops.cast(bias, self.compute_dtype)
+
+        return ops.relu(self.normalization.of_linear(double, self.kernel, self.bias, training))
 
     def compute_output_shape(self, features_shape):
         batch, frames, bins, _ = features_shape

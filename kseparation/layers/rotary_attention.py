@@ -71,16 +71,20 @@ class RotaryAttention(keras.layers.Layer):
     def call(self, sequence, training=False):
         positions = ops.shape(sequence)[1]
         normed = self.norm(sequence)
-        projected = ops.matmul(normed, ops.cast(self.query_key_value, self.compute_dtype))
-        projected = ops.reshape(projected, (-1, positions, 3, self.heads, self.head_size))
-        query, key, value = rotate(projected[:, :, 0]), rotate(projected[:, :, 1]), projected[:, :, 2]
+        inner = self.heads * self.head_size
+        # One product for all: a matrix as narrow as the gate's costs as much time alone as a wide one.
+        weights = ops.cast(ops.concatenate([self.query_key_value, self.gate], axis=1), self.compute_dtype)
+        projected = ops.matmul(normed, weights)
+        turned = rotate(ops.reshape(projected[..., : 2 * inner], (-1, positions, 2 * self.heads, self.head_size)))
+        query, key = turned[:, :, : self.heads], turned[:, :, self.heads :]
+        value = ops.reshape(projected[..., 2 * inner : 3 * inner], (-1, positions, self.heads, self.head_size))
         if self.compute_dtype == "float16":  # its logits may overflow, and JAX has no such attention on a CPU
             query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
         attended = ops.dot_product_attention(query, key, value)  # (batch, positions, heads, head_size)
         attended = ops.cast(attended, self.compute_dtype)
-        gate = ops.matmul(normed, ops.cast(self.gate, self.compute_dtype)) + ops.cast(self.gate_bias, self.compute_dtype)
+        gate = projected[..., 3 * inner :] + ops.cast(self.gate_bias, self.compute_dtype)
         attended = attended * ops.sigmoid(gate)[..., None]
-        attended = ops.reshape(attended, (-1, positions, self.heads * self.head_size))
+        attended = ops.reshape(attended, (-1, positions, inner))
         projected = ops.matmul(attended, ops.cast(self.output_projection, self.compute_dtype))
         if self.drop is not None:
             projected = self.drop(projected, training=training)

@@ -23,6 +23,8 @@ from kseparation.ops.stft import inverse_stft, stft
 
 # The masks of so many topmost modelled bins are averaged for all bins above.
 TOP_BINS = 32
+# Added to the power of a bin, whose mean over the spectrum is 2, before the logarithm.
+POWER_FLOOR = 1e-4
 OUTPUTS = ("mask", "softmax_mask", "direct")
 
 
@@ -47,6 +49,7 @@ class MoisesLight(Separator):
         convolutions: convolution units on each side of a dense layer in the encoder and the waist; the decoder, where only the coarsest level has a block, uses 1.
         transformers: number of transformer pairs (time, frequency) at the waist.
         fold_frames: so many neighbouring frames are stacked on the channels first, which makes everything after it that much cheaper.
+        log_magnitude: adds the logarithm of each channel's magnitude to the planes that the network sees.
         output: `"mask"` multiplies real and imaginary part of the mixture by unbounded real masks, `"softmax_mask"` divides each bin among the stems with masks that
             add up to one, `"direct"` gives the spectrum of each stem itself.
         dropout: share dropped in the transformers in training, 0 to 1.
@@ -81,6 +84,7 @@ class MoisesLight(Separator):
         convolutions: int = 3,
         transformers: int = 5,
         fold_frames: int = 1,
+        log_magnitude: bool = False,
         output: str = "mask",
         dropout: float = 0.0,
         **kwargs,
@@ -103,6 +107,7 @@ class MoisesLight(Separator):
         self.convolutions = convolutions
         self.transformers = transformers
         self.fold_frames = fold_frames
+        self.log_magnitude = log_magnitude
         self.output_kind = output
         self.dropout = dropout
         self._create_layers()
@@ -144,7 +149,7 @@ class MoisesLight(Separator):
         if input_shape[-1] != self.channels:
             raise ValueError(f"The model takes {self.channels} audio channels. Received: a mixture of shape {tuple(input_shape)}")
         band_bins, width = self.bins // self.bands, self.width
-        planes = 2 * self.channels * self.fold_frames
+        planes = (3 if self.log_magnitude else 2) * self.channels * self.fold_frames
 
         def shape(channels):
             return (None, None, band_bins, channels)
@@ -207,7 +212,17 @@ class MoisesLight(Separator):
         deviation = ops.stop_gradient(ops.sqrt(variance))
         planes = ops.transpose(centred / (deviation + 1e-5), (0, 3, 4, 1, 2))
         planes = ops.reshape(planes, (-1, ops.shape(real)[2], self.bins, 2 * self.channels))
+        if self.log_magnitude:
+            planes = ops.concatenate([planes, self._log_magnitudes(centred / (deviation + 1e-5))], axis=-1)
         return planes, mean, deviation
+
+    def _log_magnitudes(self, planes):
+        """Logarithm of the power of each channel, of zero mean and unit deviation, `(batch, frames, bins, channels)`."""
+        power = ops.sum(ops.square(planes), axis=2)  # (batch, channels, frames, bins)
+        logarithm = ops.log(power + POWER_FLOOR)
+        centred = logarithm - ops.mean(logarithm, axis=(1, 2, 3), keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True)
+        return ops.transpose(centred * ops.rsqrt(variance + 1e-5), (0, 2, 3, 1))
 
     def _network(self, planes, training):
         """Normalised planes `(batch, frames, bins, planes)` to output planes of the same layout."""
@@ -322,6 +337,7 @@ class MoisesLight(Separator):
             "convolutions": self.convolutions,
             "transformers": self.transformers,
             "fold_frames": self.fold_frames,
+            "log_magnitude": self.log_magnitude,
             "output": self.output_kind,
             "dropout": self.dropout,
         }

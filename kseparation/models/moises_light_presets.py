@@ -14,7 +14,7 @@ PRESETS = {
     "fullband_small_wide": {**_FULLBAND, "width": 48, "transformers": 6},
     # Learns on two cores in minutes: bins to 11 kHz, folded frames, masks that divide the mixture from the first step.
     "demo": {
-        "segment_samples": 132300,
+        "segment_samples": 129654,
         "window_samples": 4096,
         "hop_samples": 1024,
         "bins": 1024,
@@ -23,6 +23,7 @@ PRESETS = {
         "convolutions": 1,
         "transformers": 1,
         "fold_frames": 4,
+        "log_magnitude": True,
         "output": "softmax_mask",
     },
 }

@@ -50,7 +50,7 @@ def _check(component: ComponentConfig, registry: dict, kind: str, problems: Prob
         problems.add(component.place.below("name"), f"is no {kind}. Received: {component.name}. {did_you_mean(component.name, registry)}")
         return
     arguments = {key: value for key, value in component.arguments.items() if key not in besides}
-    check_arguments(registry[component.name], arguments, component.place, provided, problems)
+    check_arguments(registry[component.name], arguments, component.place, provided, problems, besides)
 
 
 def _refuse_unavailable(config, problems):

@@ -136,6 +136,8 @@ def _check_names(subset: str, metrics: Sequence[str]) -> None:
 
 
 def _open_data(model: Any, data: str, subset: str, builtin_settings: BuiltinSettings | None) -> tuple[list, list]:
+    if data != "builtin" and not Path(data).is_dir():
+        raise UserError(f"`--data` is not a folder. Received: {data}. Give `builtin`, or a folder that holds test/<song>/<stem>.wav.")
     root = prepare_builtin(builtin_settings or BuiltinSettings(), cache_folder()) if data == "builtin" else Path(data)
     songs = TrackFolder(str(root), model.stems, model.sample_rate, model.channels)
     tracks = songs.tracks(subset)
