@@ -6,6 +6,7 @@ from keras import ops
 
 from kseparation.layers.initializers import FanInUniform
 from kseparation.layers.rms_norm import RMSNorm
+from kseparation.ops.attention import attend
 
 THETA = 10000.0
 
@@ -80,7 +81,7 @@ class RotaryAttention(keras.layers.Layer):
         value = ops.reshape(projected[..., 2 * inner : 3 * inner], (-1, positions, self.heads, self.head_size))
         if self.compute_dtype == "float16":  # its logits may overflow, and JAX has no such attention on a CPU
             query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
-        attended = ops.dot_product_attention(query, key, value)  # (batch, positions, heads, head_size)
+        attended = attend(query, key, value)  # (batch, positions, heads, head_size)
         attended = ops.cast(attended, self.compute_dtype)
         gate = projected[..., 3 * inner :] + ops.cast(self.gate_bias, self.compute_dtype)
         attended = attended * ops.sigmoid(gate)[..., None]

@@ -1,0 +1,45 @@
+"""Attention one sequence at a time is that of all at once."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from kseparation.ops.attention import LONG_SEQUENCE, attend, attend_one_by_one
+from tests.on_backend import compute, gradient_of
+
+
+def parts(positions, scale=1.0):
+    rng = np.random.default_rng(0)
+    return [scale * rng.standard_normal((2, positions, 3, 4)).astype("float32") for _ in range(3)]
+
+
+def definition(query, key, value):
+    scores = np.einsum("bnhd,bmhd->bhnm", query, key, dtype="float64") / 2.0
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhnm,bmhd->bnhd", weights / weights.sum(-1, keepdims=True), value)
+
+
+@pytest.mark.parametrize("function", [attend, attend_one_by_one])
+@pytest.mark.parametrize("positions", [1, 7, LONG_SEQUENCE])
+def test_is_the_definition(function, positions):
+    query, key, value = parts(positions)
+    np.testing.assert_allclose(compute(function, query, key, value), definition(query, key, value), rtol=1e-4, atol=1e-5)
+
+
+def test_large_scores_do_not_overflow():
+    query, key, value = parts(5, scale=100.0)
+    np.testing.assert_allclose(compute(attend_one_by_one, query, key, value), definition(query, key, value), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_gradients_are_those_of_the_plain_form(which):
+    arrays = parts(7)
+
+    def total(function):
+        def of(array):
+            return ops.sum(ops.square(function(*arrays[:which], array, *arrays[which + 1 :])))
+
+        return of
+
+    expected = gradient_of(total(ops.dot_product_attention), arrays[which])
+    np.testing.assert_allclose(gradient_of(total(attend_one_by_one), arrays[which]), expected, rtol=1e-3, atol=1e-4)
