@@ -1,8 +1,8 @@
-"""Seconds of a training step of one band-wise convolution in the three forms that compute the same numbers.
+"""Seconds of a training step of one band-wise convolution in the two forms that compute the same numbers.
 
     KERAS_BACKEND=jax python benchmarks/band_convolution.py
 
-`grouped` is the native grouped convolution, `per band` one convolution for each band, `block diagonal` one dense convolution with zeros between the bands;
+`grouped` is the native grouped convolution, `per_band` one convolution for each band;
 `BandConvolution` is what the package picks. Shapes are those of the finest and the coarsest level of the presets `demo` and `paper_small` on 3 s of audio.
 """
 
@@ -30,14 +30,6 @@ def per_band(features, kernel):
     """One convolution for each band."""
     pairs = zip(ops.split(features, BANDS, axis=-1), ops.split(kernel, BANDS, axis=-1), strict=True)
     return ops.concatenate([grouped(part, kernel) for part, kernel in pairs], axis=-1)
-
-
-def block_diagonal(features, kernel):
-    """One dense convolution with zeros between the bands."""
-    width = kernel.shape[-1] // BANDS
-    kernels = ops.split(kernel, BANDS, axis=-1)
-    rows = [ops.pad(part, ((0, 0), (0, 0), (0, 0), (band * width, (BANDS - 1 - band) * width))) for band, part in enumerate(kernels)]
-    return grouped(features, ops.concatenate(rows, axis=2))
 
 
 class Form(keras.layers.Layer):
@@ -73,7 +65,7 @@ def main() -> None:
     """Prints a table."""
     print(f"{keras.backend.backend()}, median of {ROUNDS} in ms")
     for name, shape in SHAPES.items():
-        forms = {form.__name__: Form(form, shape[-1]) for form in (grouped, per_band, block_diagonal)}
+        forms = {form.__name__: Form(form, shape[-1]) for form in (grouped, per_band)}
         forms["BandConvolution"] = BandConvolution(shape[-1], 3, BANDS)
         row = ", ".join(f"{form} {1000 * seconds(layer, shape):.0f}" for form, layer in forms.items())
         print(f"{name}: {row}", flush=True)

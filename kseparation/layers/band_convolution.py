@@ -5,9 +5,6 @@ from keras import ops
 
 from kseparation.layers.initializers import FanInUniform
 
-# Below this many channels a band is too narrow to fill the vector units, and zeros between the bands cost less than many small convolutions.
-NARROW_BAND_CHANNELS = 8
-
 
 @keras.saving.register_keras_serializable("kseparation")
 class BandConvolution(keras.layers.Layer):
@@ -73,23 +70,9 @@ class BandConvolution(keras.layers.Layer):
     def _convolve_bands(self, features, kernel):
         if self.bands == 1:
             return ops.conv(features, kernel, padding="same", data_format="channels_last")
-        kernels = ops.split(kernel, self.bands, axis=-1)
-        if self.band_channels <= NARROW_BAND_CHANNELS:
-            return ops.conv(features, self._block_diagonal(kernels), padding="same", data_format="channels_last")
-        parts = ops.split(features, self.bands, axis=-1)
-        convolved = [
-            ops.conv(part, kernel, padding="same", data_format="channels_last") for part, kernel in zip(parts, kernels, strict=True)
-        ]
+        pairs = zip(ops.split(features, self.bands, axis=-1), ops.split(kernel, self.bands, axis=-1), strict=True)
+        convolved = [ops.conv(part, kernel, padding="same", data_format="channels_last") for part, kernel in pairs]
         return ops.concatenate(convolved, axis=-1)
-
-    def _block_diagonal(self, kernels):
-        """One dense kernel with zeros where an output band does not see an input band."""
-        width = self.filters // self.bands
-        rows = [
-            ops.pad(kernel, ((0, 0), (0, 0), (0, 0), (band * width, self.filters - (band + 1) * width)))
-            for band, kernel in enumerate(kernels)
-        ]
-        return ops.concatenate(rows, axis=2)  # (height, width, channels, filters)
 
     def compute_output_shape(self, input_shape):
         return *input_shape[:-1], self.filters

@@ -16,7 +16,7 @@ from kseparation.workflows.train import train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "separation.yaml"
 # Optimizer steps that two cores make in a minute; a count of steps, not a clock, so that every machine trains the same model.
-STEPS_PER_MINUTE = 50
+STEPS_PER_MINUTE = 40
 EPOCHS = 5
 
 

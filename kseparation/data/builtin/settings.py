@@ -29,7 +29,7 @@ class BuiltinSettings:
     Args:
         seed: the same seed gives the same bytes with the same installed packages, whatever the number of workers;
             default 0.
-        songs: number of songs by split, `train`, `validation` and `test`; a split left out has none. Default 100, 6
+        songs: number of songs by split, `train`, `validation` and `test`; a split left out has none. Default 80, 6
             and 8.
         song_seconds: length of each song in seconds, above 0; default 20.
         sample_rate: of the files, in Hz, 8000 to 192000; default 44100. They are stereo.
@@ -48,7 +48,7 @@ class BuiltinSettings:
     """
 
     seed: int = 0
-    songs: Mapping[str, int] = field(default_factory=lambda: {"train": 100, "validation": 6, "test": 8})
+    songs: Mapping[str, int] = field(default_factory=lambda: {"train": 80, "validation": 6, "test": 8})
     song_seconds: float = 20.0
     sample_rate: int = 44100
     renderer: str = "auto"
