@@ -69,7 +69,7 @@ MODELS = {
             "levels": 2,
             "convolutions": 1,
             "transformers": 1,
-            "fold_frames": 2, "log_magnitude": True,
+            "fold_frames": 2,
             "output": "direct",
             "dropout": 0.1,
         },

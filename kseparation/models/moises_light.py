@@ -49,9 +49,8 @@ class MoisesLight(Separator):
         convolutions: convolution units on each side of a dense layer in the encoder and the waist; the decoder, where only the coarsest level has a block, uses 1.
         transformers: number of transformer pairs (time, frequency) at the waist.
         fold_frames: so many neighbouring frames are stacked on the channels first, which makes everything after it that much cheaper.
-        log_magnitude: adds the logarithm of each channel's magnitude to the planes that the network sees.
         output: `"mask"` multiplies real and imaginary part of the mixture by unbounded real masks, `"softmax_mask"` divides each bin among the stems with masks that
-            add up to one, `"direct"` gives the spectrum of each stem itself.
+            add up to one, from the logarithm of the magnitudes too; `"direct"` gives the spectrum of each stem itself.
         dropout: share dropped in the transformers in training, 0 to 1.
 
     Input shape: `(batch, samples, channels)`, any length. Output shape: `(batch, stems, samples, channels)`.
@@ -84,7 +83,6 @@ class MoisesLight(Separator):
         convolutions: int = 3,
         transformers: int = 5,
         fold_frames: int = 1,
-        log_magnitude: bool = False,
         output: str = "mask",
         dropout: float = 0.0,
         **kwargs,
@@ -107,7 +105,6 @@ class MoisesLight(Separator):
         self.convolutions = convolutions
         self.transformers = transformers
         self.fold_frames = fold_frames
-        self.log_magnitude = log_magnitude
         self.output_kind = output
         self.dropout = dropout
         self._create_layers()
@@ -149,7 +146,7 @@ class MoisesLight(Separator):
         if input_shape[-1] != self.channels:
             raise ValueError(f"The model takes {self.channels} audio channels. Received: a mixture of shape {tuple(input_shape)}")
         band_bins, width = self.bins // self.bands, self.width
-        planes = (3 if self.log_magnitude else 2) * self.channels * self.fold_frames
+        planes = (3 if self.output_kind == "softmax_mask" else 2) * self.channels * self.fold_frames
 
         def shape(channels):
             return (None, None, band_bins, channels)
@@ -212,7 +209,7 @@ class MoisesLight(Separator):
         deviation = ops.stop_gradient(ops.sqrt(variance))
         planes = ops.transpose(centred / (deviation + 1e-5), (0, 3, 4, 1, 2))
         planes = ops.reshape(planes, (-1, ops.shape(real)[2], self.bins, 2 * self.channels))
-        if self.log_magnitude:
+        if self.output_kind == "softmax_mask":  # shares depend on magnitudes, which are hard to learn from planes
             planes = ops.concatenate([planes, self._log_magnitudes(centred / (deviation + 1e-5))], axis=-1)
         return planes, mean, deviation
 
@@ -337,7 +334,6 @@ class MoisesLight(Separator):
             "convolutions": self.convolutions,
             "transformers": self.transformers,
             "fold_frames": self.fold_frames,
-            "log_magnitude": self.log_magnitude,
             "output": self.output_kind,
             "dropout": self.dropout,
         }

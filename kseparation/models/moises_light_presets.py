@@ -23,7 +23,6 @@ PRESETS = {
         "convolutions": 1,
         "transformers": 1,
         "fold_frames": 4,
-        "log_magnitude": True,
         "output": "softmax_mask",
     },
 }
