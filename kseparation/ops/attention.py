@@ -35,11 +35,12 @@ def attend_one_by_one(query, key, value):
     """The same for each sequence and head after the other; positions must be known."""
     _, positions, heads, size = query.shape
 
-    def rows(tensor):
-        return ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (-1, positions, size))
+    def rows(tensor):  # float32, for half precision cannot add up hundreds of weights
+        return ops.cast(ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (-1, positions, size)), "float32")
 
     attended = ops.map(_attend_one, (rows(query * size**-0.5), rows(key), rows(value)))
-    return ops.transpose(ops.reshape(attended, (-1, heads, positions, size)), (0, 2, 1, 3))
+    attended = ops.transpose(ops.reshape(attended, (-1, heads, positions, size)), (0, 2, 1, 3))
+    return ops.cast(attended, query.dtype)
 
 
 def _attend_one(sequence):

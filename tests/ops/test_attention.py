@@ -43,3 +43,9 @@ def test_gradients_are_those_of_the_plain_form(which):
 
     expected = gradient_of(total(ops.dot_product_attention), arrays[which])
     np.testing.assert_allclose(gradient_of(total(attend_one_by_one), arrays[which]), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision_comes_back_as_precise_as_it_went_in():
+    query, key, value = parts(LONG_SEQUENCE)
+    result = compute(lambda *parts: ops.cast(attend_one_by_one(*(ops.cast(part, "bfloat16") for part in parts)), "float32"), query, key, value)
+    assert np.abs(result - definition(query, key, value)).max() < 2e-2
