@@ -209,7 +209,7 @@ def test_builtin_is_made_in_the_cache(songs, tmp_path, monkeypatch, no_report):
             {"metrics": ["sdr", "si-sdr"]},
             r"`metrics` has an unknown name\. Received: 'si-sdr'\. Did you mean `si_sdr`\?",
         ),
-        ({"data": "/nowhere"}, "`root` is not a folder"),
+        ({"data": "/nowhere"}, "`--data` is not a folder"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(songs, tmp_path, arguments, words):
