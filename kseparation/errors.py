@@ -5,7 +5,11 @@ without a traceback.
 """
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS}
 
 
 class KSeparationError(Exception):
@@ -54,3 +58,18 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     valid = "Valid: " + (", ".join(f"`{option}`" for option in options) or "none") + "."
     return f"Did you mean `{near[0]}`? {valid}" if near else valid
+
+
+def write_error(path: str | os.PathLike, error: OSError) -> KSeparationError:
+    """Returns the system's refusal to write `path` as MachineError (disk full, failing) or UserError (wrong place).
+
+    Example:
+
+    >>> raise write_error("out/vocals.wav", OSError(errno.EACCES, "Permission denied"))
+    Traceback (most recent call last):
+    kseparation.errors.UserError: `out/vocals.wav` cannot be written: Permission denied. Choose another place.
+    """
+    what = error.strerror or str(error)
+    if error.errno in _MACHINE:
+        return MachineError(f"`{path}` cannot be written: {what}. Free space there, or choose another disk.")
+    return UserError(f"`{path}` cannot be written: {what}. Choose another place.")

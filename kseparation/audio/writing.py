@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from kseparation.audio.decoding import BLOCK_SAMPLES
-from kseparation.errors import KSeparationError, MachineError, UserError, did_you_mean
+from kseparation.errors import KSeparationError, MachineError, UserError, did_you_mean, write_error
 
 # format -> bits -> libsndfile's name. Lossy formats have no bit depth; "16" stands for the default there.
 SUBTYPES = {
@@ -181,6 +181,4 @@ def _as_stored(audio: np.ndarray, format: str, bits: str) -> np.ndarray:
 def _write_error(path: Path, error: Exception) -> KSeparationError:
     if isinstance(error, soundfile.LibsndfileError):
         return MachineError(f"`{path}` cannot be written: {error.error_string} Is the disk full?")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
-        return MachineError(f"`{path}` cannot be written: {error.strerror}. Free space on that disk.")
-    return UserError(f"`{path}` cannot be written: {error.strerror}. Choose another place for the output.")
+    return write_error(path, error)

@@ -1,7 +1,6 @@
 """Files and folders that appear under their name only when they are complete and on the disk."""
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -11,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kseparation.errors import MachineError, UserError
+from kseparation.errors import UserError, write_error
 
 TEMPORARY_PREFIX = ".tmp-"
 REPLACED_PREFIX = ".old-"
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS}
 
 
 @contextlib.contextmanager
@@ -32,14 +30,10 @@ def explained_write_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what, folder, named = error.strerror or str(error), str(Path(path).parent), error.filename
+        folder, named = str(Path(path).parent), error.filename
         if named is not None and not (str(named).startswith(folder) or folder.startswith(str(named))):
             raise
-        if error.errno in _MACHINE:
-            raise MachineError(
-                f"`{path}` cannot be written: {what}. Free space there, or choose another disk."
-            ) from error
-        raise UserError(f"`{path}` cannot be written: {what}. Choose another place.") from error
+        raise write_error(path, error) from error
 
 
 @contextlib.contextmanager

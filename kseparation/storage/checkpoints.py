@@ -67,7 +67,7 @@ class CheckpointStore:
         self.folder, self.keep = Path(folder), keep
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any]) -> Path:
-        """Writes one checkpoint, replacing one of the same step, and deletes the oldest beyond `keep`.
+        """Writes one checkpoint, replacing one of the same step, and deletes later ones and the oldest beyond `keep`.
 
         Args:
             step: number of training steps done, from 0; the name of the folder.
@@ -113,11 +113,12 @@ class CheckpointStore:
         return [(step, path) for step, _, path in sorted(found, reverse=True)]
 
     def _delete_old(self, saved: int) -> None:
-        # Full-length files count; the hashes of old checkpoints are not computed again at each save.
+        # Full-length files count; the hashes of old checkpoints are not computed again at each save. A later step than the
+        # saved one belongs to a course that was left when an older checkpoint was resumed.
         others = [(step, path) for step, path in self._candidates() if step != saved]
         whole = 1
         for step, path in others:
-            if whole >= self.keep:
+            if whole >= self.keep or step > saved:
                 shutil.rmtree(path, ignore_errors=True)
             elif not _fault(path, step, hashes=False):
                 whole += 1

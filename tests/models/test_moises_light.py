@@ -102,8 +102,8 @@ def test_learns_one_batch_by_heart(output):
     low, high = (np.sin(2 * np.pi * frequency * time) for frequency in (300, 2500))
     stems = np.stack([np.stack([low, low], axis=-1), np.stack([high, -high], axis=-1)])[None].astype("float32")
     mixture = stems.sum(axis=1)
-    compiled = keras.backend.backend() == "jax"  # elsewhere 40 steps take less than compiling them
-    model.compile(keras.optimizers.Adam(3e-3), Objective({"wave": WaveformL1()}), run_eagerly=not compiled, jit_compile=compiled)
+    jit = keras.backend.backend() == "jax"  # elsewhere 40 steps take less than compiling them
+    model.compile(keras.optimizers.Adam(3e-3), Objective({"wave": WaveformL1()}), jit_compile=jit)
     losses = [model.train_on_batch(mixture, stems, return_dict=True)["total"] for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.3 * losses[0]
 

@@ -54,17 +54,17 @@ def test_what_was_saved_comes_back_bit_for_bit(store):
 
 
 def test_the_newest_is_by_number_and_the_oldest_go(store):
-    for step in (2, 10, 100, 9):
+    for step in (2, 9, 10, 100):
         save(store, step)
     assert store.steps() == [9, 10, 100]
     assert_is(store.load_latest(), 100)
 
 
-def test_the_one_just_saved_stays_even_if_it_is_the_oldest(tmp_path):
-    store = CheckpointStore(tmp_path, keep=1)
-    save(store, 50)
-    save(store, 5)
-    assert store.steps() == [5]
+def test_a_save_deletes_later_ones_of_a_course_that_was_left(store):
+    for step in (5, 50, 60, 6):
+        save(store, step)
+    assert store.steps() == [5, 6]
+    assert_is(store.load_latest(), 6)
 
 
 def test_saving_a_step_again_replaces_it(store):
