@@ -63,7 +63,7 @@ def check_arguments(
             found.add(place, "is set by the run itself. Remove it.")
         else:
             found.add(
-                place, f"is not an argument of `{constructor.__name__}`. {did_you_mean(name, [*parameters, *handled, *known])}"
+                place, f"is not an argument of `{constructor.__name__}`. {did_you_mean(name, dict.fromkeys([*parameters, *handled, *known]))}"
             )
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in arguments:

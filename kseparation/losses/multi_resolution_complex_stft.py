@@ -109,15 +109,15 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
         }
 
     @classmethod
-    def from_preset(cls, preset: str) -> "MultiResolutionComplexSTFT":
-        """Builds a loss of public code by name: `bsmamba2` or `multi_resolution_mae`.
+    def from_preset(cls, preset: str, **arguments) -> "MultiResolutionComplexSTFT":
+        """Builds a loss of public code by name, `bsmamba2` or `multi_resolution_mae`; `arguments` replace single values of it.
 
         `multi_resolution_mae` averages the absolute differences of the stacked real and imaginary parts; its authors add a waveform L1 of weight 1, which
         is a component of its own here.
         """
         if preset not in PRESETS:
             raise ValueError(f"`preset` is unknown. Received: preset={preset}. {did_you_mean(preset, PRESETS)}")
-        return cls(**PRESETS[preset])
+        return cls(**{**PRESETS[preset], **arguments})
 
 
 PRESETS = {

@@ -1,5 +1,8 @@
 """From config to objects: the only place that knows both."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
 from kseparation.config.arguments import check_arguments
@@ -39,7 +42,7 @@ def check_components(config: RunConfig) -> None:
         _check(augmentation, AUGMENTATIONS, "augmentation", problems)
     for loss in config.loss:
         _check(loss, LOSSES, "loss", problems)
-    _check(config.model, MODELS, "model", problems, _MODEL_FROM_DATA, ("preset",))
+    _check(config.model, MODELS, "model", problems, _MODEL_FROM_DATA)
     _check(config.training.optimizer, OPTIMIZERS, "optimizer", problems, ("learning_rate", "weight_decay"))
     _refuse_unavailable(config, problems)
     problems.raise_if_any()
@@ -49,8 +52,21 @@ def _check(component: ComponentConfig, registry: dict, kind: str, problems: Prob
     if component.name not in registry:
         problems.add(component.place.below("name"), f"is no {kind}. Received: {component.name}. {did_you_mean(component.name, registry)}")
         return
+    if hasattr(registry[component.name], "from_preset"):
+        besides = (*besides, "preset")
     arguments = {key: value for key, value in component.arguments.items() if key not in besides}
     check_arguments(registry[component.name], arguments, component.place, provided, problems, besides)
+
+
+def _construct(constructor: type, component: ComponentConfig, provided: Mapping[str, Any]):
+    """Builds a model or a loss from its config and what the run provides, from its preset where one is named."""
+    arguments = dict(component.arguments)
+    preset = arguments.pop("preset", None)
+    arguments = {**check_arguments(constructor, arguments, component.place, tuple(provided)), **provided}
+    try:
+        return constructor(**arguments) if preset is None else constructor.from_preset(preset, **arguments)
+    except ValueError as error:
+        raise UserError(f"{component.place}: {error}") from error
 
 
 def _refuse_unavailable(config, problems):
@@ -86,14 +102,10 @@ def build_augmentations(config: RunConfig) -> list:
 
 def build_model(config: RunConfig) -> keras.Model:
     """Returns the built model of a config; stems, rates and segment length come from `data`."""
-    constructor = MODELS[config.model.name]
-    arguments = dict(config.model.arguments)
-    preset = arguments.pop("preset", None)
-    arguments = check_arguments(constructor, arguments, config.model.place, _MODEL_FROM_DATA)
     data = config.data
-    arguments.update(stems=tuple(data.stems), sample_rate=data.sample_rate, channels=data.channels, segment_samples=segment_samples(config))
+    provided = {"stems": tuple(data.stems), "sample_rate": data.sample_rate, "channels": data.channels, "segment_samples": segment_samples(config)}
+    model = _construct(MODELS[config.model.name], config.model, provided)
     try:
-        model = constructor.from_preset(preset, **arguments) if preset is not None else constructor(**arguments)
         model.build((None, None, data.channels))
     except ValueError as error:
         raise UserError(f"{config.model.place}: {error}") from error
@@ -104,10 +116,7 @@ def build_objective(config: RunConfig) -> Objective:
     """Returns the weighted sum of the losses of a config."""
     losses, weights = {}, {}
     for part in config.loss:
-        try:
-            loss = LOSSES[part.name](**check_arguments(LOSSES[part.name], part.arguments, part.place))
-        except ValueError as error:
-            raise UserError(f"{part.place}: {error}") from error
+        loss = _construct(LOSSES[part.name], part, {})
         if loss.name in losses:
             raise UserError(f"{part.place.below('name')}: two losses have the same name in the log. Received: {loss.name}. Keep one of them.")
         losses[loss.name], weights[loss.name] = loss, part.weight

@@ -93,6 +93,17 @@ def test_losses_are_weighted_and_named(tmp_path: Path) -> None:
     assert objective.part_names() == ["waveform_l1", "multi_resolution_complex_stft/256", "multi_resolution_complex_stft/128"]
 
 
+def test_a_loss_is_built_from_its_preset(tmp_path: Path) -> None:
+    text = "loss: [{name: multi_resolution_complex_stft, preset: multi_resolution_mae, hop_samples: 256, weight: 2}]"
+    config = loaded(tmp_path, text)
+    build.check_components(config)
+    objective = build.build_objective(config)
+    (loss,) = objective.losses.values()
+    assert (loss.distance, loss.windows, loss.hop_samples) == ("parts", (6144, 4096, 3072), 256)
+    with pytest.raises(UserError, match="`loss.0`: `preset` is unknown. Received: preset=mae. Did you mean"):
+        build.build_objective(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, preset: mae}]"))
+
+
 def test_losses_of_one_name_and_wrong_values_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`loss.1.name`: two losses have the same name in the log. Received: waveform_l1. Keep one"):
         build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: waveform_l1}]"))
