@@ -100,7 +100,7 @@ def test_a_loss_is_built_from_its_preset(tmp_path: Path) -> None:
     objective = build.build_objective(config)
     (loss,) = objective.losses.values()
     assert (loss.distance, loss.windows, loss.hop_samples) == ("parts", (6144, 4096, 3072), 256)
-    with pytest.raises(UserError, match="`loss.0`: `preset` is unknown. Received: preset=mae. Did you mean"):
+    with pytest.raises(UserError, match="`loss.0`: `preset` is unknown. Received: preset=mae. Valid: `bsmamba2`"):
         build.build_objective(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, preset: mae}]"))
 
 
