@@ -23,8 +23,18 @@ VALIDATION = "val_"
 
 def save_model(model: keras.Model, path) -> None:
     """Writes a `.keras` file with the averaged weights; it takes its name only when it is complete."""
-    with averaged_weights(model), atomic_file(path) as temporary:
-        model.save(temporary, include_optimizer=False)
+    with averaged_weights(model), _without_optimizer(model), atomic_file(path) as temporary:
+        model.save(temporary)
+
+
+@contextlib.contextmanager
+def _without_optimizer(model):
+    # Keras' `include_optimizer=False` leaves out how it was compiled, but writes the optimizer's variables, five times the weights.
+    optimizer, model.optimizer = model.optimizer, None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
 
 
 class LogSteps(keras.callbacks.Callback):

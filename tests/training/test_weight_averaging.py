@@ -1,3 +1,7 @@
+import io
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -72,7 +76,13 @@ def test_validation_uses_the_averages_and_training_goes_on_from_the_raw_weights(
 
 def test_the_saved_model_has_the_averages(trained, tmp_path) -> None:
     raw = weights(trained)
+    optimizer = trained.optimizer
     save_model(trained, tmp_path / "model.keras")
-    assert same(weights(trained), raw)
+    assert same(weights(trained), raw) and trained.optimizer is optimizer
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            stored = []
+            file.visititems(lambda name, item: stored.append(name) if isinstance(item, h5py.Dataset) else None)
+            assert len(stored) == len(trained.weights)
     opened = keras.saving.load_model(tmp_path / "model.keras", custom_objects={"tests>TinySeparator": TinySeparator}, compile=False)
     assert same(weights(opened), averages(trained))
