@@ -1,6 +1,7 @@
 """One song: a mixture and its stems, on the disk, read in parts."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import numpy as np
 from kseparation.audio.reading import audio_info
 from kseparation.audio.resampled_reader import ResampledReader
 from kseparation.errors import UserError, did_you_mean
+
+# A mixture of a few stems, each rounded to 16 bits, differs from its own rounded file by less.
+ROUNDING = 1e-4
 
 
 class Track:
@@ -19,7 +23,8 @@ class Track:
     Args:
         name: for messages and results.
         stems: name of each stem and its file.
-        mixture: file of the mixture; None where it is the sum of the stems.
+        mixture: file of the mixture; None where it is the sum of the stems and `others`.
+        others: files of what else sounds in the mixture, where there is no file of it.
         sample_rate: rate at which to read, in Hz. Defaults to that of the first file.
         channels: channel count at which to read. Defaults to that of the first file.
         samples: length at that rate. Defaults to that of the longest file, for which all are opened once.
@@ -43,11 +48,13 @@ class Track:
         sample_rate: int | None = None,
         channels: int | None = None,
         samples: int | None = None,
+        others: Sequence[str | Path] = (),
     ) -> None:
         self.name = name
         self.stems = {stem: Path(path) for stem, path in stems.items()}
         self.mixture = None if mixture is None else Path(mixture)
-        files = [*([self.mixture] if self.mixture else []), *self.stems.values()]
+        self.others = tuple(Path(path) for path in others)
+        files = self.files
         if not files:
             raise UserError(f"Track `{name}` must have a mixture or at least one stem. Received: none.")
         if sample_rate is None or channels is None:
@@ -59,6 +66,30 @@ class Track:
     def __repr__(self) -> str:
         return f"Track({self.name!r}, stems={list(self.stems)}, samples={self.samples}, sample_rate={self.sample_rate})"
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file that is read for this song, the mixture first."""
+        return [*([self.mixture] if self.mixture else self.others), *self.stems.values()]
+
+    @functools.cached_property
+    def has_rest(self) -> bool:
+        """Whether the mixture holds more than the stems: above -40 dB of it in one of three excerpts of two seconds."""
+        if self.mixture is None or not self.stems:
+            return bool(self.others)
+        length = 2 * self.sample_rate
+        for quarter in (1, 2, 3):
+            start = max(0, self.samples * quarter // 4 - length // 2)
+            mixture, rest = self.read_mixture(start, length), self.read_rest(start, length)
+            if np.sqrt(np.mean(np.square(rest))) > max(0.01 * np.sqrt(np.mean(np.square(mixture))), ROUNDING):
+                return True
+        return False
+
+    def read_rest(self, start: int = 0, samples: int | None = None) -> np.ndarray:
+        """Returns what the mixture holds besides the stems, float32 `(n, channels)`."""
+        if self.mixture is None:
+            return self._sum(self.others, start, samples)
+        return self.read_mixture(start, samples) - self._sum(self.stems.values(), start, samples)
+
     def read(self, stem: str, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Returns one stem, float32 `(n, channels)`; n is `samples` (None: all), or less where the track ends."""
         if stem not in self.stems:
@@ -66,10 +97,13 @@ class Track:
         return self._read_file(self.stems[stem], start, samples)
 
     def read_mixture(self, start: int = 0, samples: int | None = None) -> np.ndarray:
-        """Returns the mixture, float32 `(n, channels)`: its file, or else the sum of the stems."""
+        """Returns the mixture, float32 `(n, channels)`: its file, or else the sum of the stems and of what else there is."""
         if self.mixture is not None:
             return self._read_file(self.mixture, start, samples)
-        return np.sum([self.read(stem, start, samples) for stem in self.stems], axis=0, dtype=np.float32)
+        return self._sum([*self.stems.values(), *self.others], start, samples)
+
+    def _sum(self, paths: Iterable[Path], start: int, samples: int | None) -> np.ndarray:
+        return np.sum([self._read_file(path, start, samples) for path in paths], axis=0, dtype=np.float32)
 
     def _length(self, path: Path) -> int:
         with ResampledReader(path, self.sample_rate, self.channels) as reader:

@@ -14,7 +14,10 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("model", None, "Run folder or .keras file. Required.", flag_values=flags)
     absl_flags.DEFINE_string("data", "builtin", "builtin, or the root of a data set.", flag_values=flags)
     absl_flags.DEFINE_string("subset", "test", "Part of the data set.", flag_values=flags)
-    absl_flags.DEFINE_list("metrics", ["sdr", "si_sdr"], "sdr, si_sdr, comma-separated.", flag_values=flags)
+    absl_flags.DEFINE_list("metrics", None, "sdr, si_sdr, comma-separated; else those of the run, else both.", flag_values=flags)
+    absl_flags.DEFINE_float(
+        "overlap", None, "Share of a segment that the next repeats; else that of the run, else 0.5.", flag_values=flags
+    )
     absl_flags.DEFINE_string(
         "out", "results", "Folder for the scores of each track and the summary.", flag_values=flags
     )
@@ -26,15 +29,27 @@ def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, An
     from kseparation.models import load_model
     from kseparation.workflows.evaluate import evaluate
 
+    run = Path(flags.model) if Path(flags.model).is_dir() else None
+    model = load_model(flags.model)
+    settings = _settings_of(run)
     return evaluate(
-        load_model(flags.model),
+        model,
         flags.data,
         subset=flags.subset,
-        metrics=tuple(flags.metrics),
+        metrics=tuple(flags.metrics or settings.metrics),
         out=flags.out,
+        overlap=settings.overlap if flags.overlap is None else flags.overlap,
         model_name=model_name(flags.model),
-        run_folder=flags.model if Path(flags.model).is_dir() else None,
+        run_folder=run,
     )
+
+
+def _settings_of(run: Path | None) -> Any:
+    from kseparation.config import load_config
+    from kseparation.config.records import EvaluationConfig
+
+    file = run / "config.yaml" if run else None
+    return load_config(file).evaluation if file and file.is_file() else EvaluationConfig(metrics=("sdr", "si_sdr"))
 
 
 VERB = Verb("evaluate", "Scores a model on a data set, beside predictors without a network.", _define, _run)

@@ -82,12 +82,16 @@ def parse_flags(verb: Verb, arguments: Sequence[str]) -> tuple[absl_flags.FlagVa
         rest = flags([verb.name, *normalized])[1:]
     except absl_flags.UnrecognizedFlagError as error:
         name = f"--{error.flagname}"
-        raise UserError(f"`{name}` is not a flag of `{verb.name}`. {did_you_mean(name, names)}") from None
+        meant = next((given for given in arguments if given.startswith("-") and Path(given).exists()), None)
+        file = f" The file of that name is given as ./{meant}." if meant else ""
+        raise UserError(f"`{meant or name}` is not a flag of `{verb.name}`. {did_you_mean(name, names)}{file}") from None
     except absl_flags.IllegalFlagValueError as error:
         raise UserError(_illegal_value(flags, str(error))) from None
     except absl_flags.Error as error:
         raise UserError(f"{error}. `kseparation {verb.name} --help` lists the flags.") from None
     for name in flags:
+        if flags[name].present and flags[name].value in ("", []):
+            raise UserError(f"`--{name}` must not be empty. Received: nothing after `=`. Give a value, or leave the flag out.")
         if isinstance(flags[name].value, float) and not math.isfinite(flags[name].value):
             raise UserError(f"`--{name}` must be {flags[name].parser.syntactic_help}. Received: {flags[name].value}")
     if rest and not verb.arguments:

@@ -43,22 +43,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb = VERBS.get(arguments[0])
     if verb is None:
-        return _print_error(UserError(f"There is no verb `{arguments[0]}`. {did_you_mean(arguments[0], VERBS)}"))
+        return _mistake(UserError(f"There is no verb `{arguments[0]}`. {did_you_mean(arguments[0], VERBS)}"), arguments)
     if wants_help(arguments[1:]):
         print_result(help_text(verb))
         return 0
     try:
         flags, rest = parse_flags(verb, arguments[1:])
     except UserError as error:
-        if "--json" in arguments:
-            print_result(json_text(_failure(error, error.exit_code)))
-        return _print_error(error)
+        return _mistake(error, arguments)
     if not flags.json:
         return _run(verb, flags, rest)[0]
     with standard_output_kept_clean():
         code, result = _run(verb, flags, rest)
     print_result(json_text(result))
     return code
+
+
+def _mistake(error: UserError, arguments: Sequence[str]) -> int:
+    """Reports a command line that could not be parsed."""
+    if "--json" in arguments:
+        print_result(json_text(_failure(error, error.exit_code)))
+    return _print_error(error)
 
 
 def _run(verb: Verb, flags: Any, rest: list[str]) -> tuple[int, Any]:

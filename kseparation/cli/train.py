@@ -14,7 +14,9 @@ DEFAULT_CONFIG = "configs/demo/separation.yaml"
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
-    absl_flags.DEFINE_string("config", DEFAULT_CONFIG, "YAML file of the run.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "config", None, f"YAML file of the run. Default: that of the run in --resume, else {DEFAULT_CONFIG}.", flag_values=flags
+    )
     absl_flags.DEFINE_multi_string(
         "set", [], "Change one value of the config: a.b=value. Repeatable; list items go by index.", flag_values=flags
     )
@@ -43,12 +45,19 @@ def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, An
     overrides = list(flags.set)
     if flags.epochs is not None:
         overrides.append(f"training.epochs={flags.epochs}")
-    config = load_config(find_config(flags.config), overrides)
+    config = load_config(_config_path(flags), overrides)
     from kseparation.workflows.train import train  # imports Keras: only once the config is known to be right
 
     run_dir = Path(flags.run_dir) if flags.run_dir else None
     result = train(config, run_dir=run_dir, resume=flags.resume, strict=flags.strict, allow=tuple(flags.allow))
     return {"run_folder": str(result.run_folder), **result.summary}
+
+
+def _config_path(flags: absl_flags.FlagValues) -> Path:
+    resumed = Path(flags.resume) / "config.yaml"
+    if flags.config is None and resumed.is_file():
+        return resumed
+    return find_config(flags.config or DEFAULT_CONFIG)
 
 
 def find_config(path: str) -> Path:

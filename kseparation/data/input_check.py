@@ -27,7 +27,7 @@ def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
     Raises:
         UserError: a sample is NaN or infinite; the message names file, position and channel.
     """
-    files = sorted({path for track in tracks for path in (*track.stems.values(), *filter(None, [track.mixture]))})
+    files = sorted({path for track in tracks for path in track.files})
     loud = {}
     with_float = [path for path in files if audio_info(path).subtype in FLOAT_SUBTYPES]
     for path in tqdm(with_float, desc="checking audio", unit="file", disable=None, leave=False):

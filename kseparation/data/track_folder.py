@@ -9,6 +9,7 @@ from kseparation.errors import UserError
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid"), "test": ("test",)}
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+SUMS = ("accompaniment", "instrumental")
 
 
 class TrackFolder:
@@ -22,7 +23,8 @@ class TrackFolder:
 
     Args:
         root: the folder.
-        stems: names of the stems to read, each a file of every song.
+        stems: names of the stems to read, each a file of every song. What else the song holds, by its file `mixture` or else its other files, stays part of the
+            mixture.
         sample_rate: at which to read, in Hz; files of another rate are resampled.
         channels: number of channels at which to read.
         validation_split: share of the training songs that is put aside where there is no folder `validation` or `valid`. A song is chosen by a hash of its name,
@@ -46,7 +48,11 @@ class TrackFolder:
         self.channels = channels
         self.validation_split = validation_split
         if not self.root.is_dir():
-            raise UserError(f"`root` is not a folder. Received: {root}. Give a folder that holds train/<song>/<stem>.wav.")
+            raise UserError(f"`data.root` is not a folder. Received: {root}. Give a folder that holds train/<song>/<stem>.wav.")
+
+    def has(self, split: str) -> bool:
+        """Whether there are songs of `train`, `validation` or `test`."""
+        return bool(self._song_folders(split))
 
     def tracks(self, split: str) -> list[Track]:
         """Returns the songs of `train`, `validation` or `test`, sorted by name."""
@@ -56,7 +62,8 @@ class TrackFolder:
             folders = [folder for folder in self._song_folders("train") if (folder in aside) == (split == "validation")]
         if not folders:
             expected = " or ".join(str(self.root / name) for name in SPLITS[split])
-            raise UserError(f"0 tracks found for `{split}`. Required: folders of songs in {expected}, each with <stem>.wav. Received: root={self.root}")
+            other = f", or two songs or more in train and a `data.validation_split` above 0 (here {self.validation_split:g})" if split == "validation" else ""
+            raise UserError(f"0 tracks found for `{split}`. Required: folders of songs in {expected}, each with <stem>.wav{other}. Received: data.root={self.root}")
         return [self._track(folder) for folder in folders]
 
     def _song_folders(self, split):
@@ -78,8 +85,15 @@ class TrackFolder:
         missing = [stem for stem, file in files.items() if file is None]
         if missing:
             present = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS)
-            raise UserError(f"A song lacks the stem `{missing[0]}`: {folder}. Found: {', '.join(present) or 'no audio'}. Check `data.stems`.")
-        return Track(folder.name, files, self._audio_file(folder, "mixture"), self.sample_rate, self.channels)
+            raise UserError(f"A song lacks the stem `{missing[0]}`: {folder}. Found: {', '.join(present) or 'no audio'}. Required: {', '.join(self.stems)}.")
+        mixture = self._audio_file(folder, "mixture")
+        others = () if mixture else self._others(folder)
+        return Track(folder.name, files, mixture, self.sample_rate, self.channels, others=others)
+
+    def _others(self, folder):
+        names = sorted({file.stem for file in folder.iterdir() if file.suffix in EXTENSIONS} - {*self.stems})
+        # These are sums of other stems, which some layouts keep beside them.
+        return [self._audio_file(folder, name) for name in names if not (name in SUMS or name.startswith("no_"))]
 
     @staticmethod
     def _audio_file(folder, name):

@@ -59,8 +59,10 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
         **kwargs,
     ):
         super().__init__(name=name, dtype="float32", **{key: value for key, value in kwargs.items() if key != "dtype"})
-        if not windows:
-            raise ValueError(f"`windows` needs at least one window length. Received: windows={windows}")
+        if not windows or min(windows) < 2 or len(set(windows)) < len(windows):
+            raise ValueError(f"`windows` needs at least one window length of 2 samples or more, each once. Received: windows={windows}")
+        if minimum_fft_size < 1:
+            raise ValueError(f"`minimum_fft_size` must be at least 1. Received: minimum_fft_size={minimum_fft_size}")
         hops = (hop_samples,) * len(windows) if isinstance(hop_samples, int) else tuple(hop_samples)
         if len(hops) != len(windows) or min(hops) < 1:
             raise ValueError(f"`hop_samples` must be one positive number or one for each window. Received: hop_samples={hop_samples}")
@@ -71,6 +73,7 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
                 f"`aggregation` is unknown. Received: aggregation={aggregation}. {did_you_mean(aggregation, AGGREGATIONS)}"
             )
         self.windows = tuple(windows)
+        self.part_names = [str(window) for window in windows]
         self.hop_samples = hop_samples if isinstance(hop_samples, int) else hops
         self.hops = hops
         self.minimum_fft_size = minimum_fft_size
@@ -90,6 +93,7 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
                 "hop_samples": hop,
                 "fft_size": max(window, self.minimum_fft_size),
                 "center": self.center,
+                "beyond_end": False,
             }
             parts[str(window)] = share * _distance(y_true, y_pred, self.distance, **transform)
         return parts

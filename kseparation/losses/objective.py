@@ -12,12 +12,12 @@ from kseparation.errors import did_you_mean
 class Objective(keras.losses.Loss):
     """Weighted sum of losses whose parts are logged by name.
 
-    A loss with a method `parts(y_true, y_pred)` appears as one part for each of its keys, `<loss>/<key>`. The logged values are weighted: they add up to the
-    total.
+    A loss with a method `parts(y_true, y_pred)` and the list `part_names` of its keys appears as one part for each, `<loss>/<key>`. The logged values are weighted:
+    they add up to the total. A loss of weight 0 is logged as it is and does not count.
 
     Args:
         losses: the losses by the name under which they are logged.
-        weights: weight of each loss by the same names; those not named count once.
+        weights: weight of each loss by the same names, not negative; those not named count once.
 
     Shapes: `y_true`, `y_pred` as the losses take them; the result is a float32 scalar.
     """
@@ -29,6 +29,11 @@ class Objective(keras.losses.Loss):
         weights = dict(weights or {})
         for unknown in set(weights) - set(losses):
             raise ValueError(f"`weights` names a loss that is not there. Received: {unknown}. {did_you_mean(unknown, losses)}")
+        for key, weight in weights.items():
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"A weight must be a number from 0 on. Received: weights[{key}]={weight}")
+        if not any(weights.get(key, 1.0) for key in losses):
+            raise ValueError("At least one loss needs a weight above 0, else nothing is trained.")
         self.losses = dict(losses)
         self.weights = {key: float(weights.get(key, 1.0)) for key in losses}
 
@@ -36,22 +41,26 @@ class Objective(keras.losses.Loss):
         """Returns the names of all parts in the order of the log."""
         names = []
         for name, loss in self.losses.items():
-            keys = [str(window) for window in loss.windows] if hasattr(loss, "parts") else None
-            names += [f"{name}/{key}" for key in keys] if keys and len(keys) > 1 else [name]
+            keys = getattr(loss, "part_names", ())
+            names += [f"{name}/{key}" for key in keys] if len(keys) > 1 else [name]
         return names
 
     def parts(self, y_true, y_pred):
-        """Returns each weighted part as a float32 scalar: `{name: value}`."""
+        """Returns each part as it is logged, a float32 scalar: `{name: value}`."""
         parts = {}
         for name, loss in self.losses.items():
-            weight = self.weights[name]
+            weight = self.weights[name] or 1.0
             values = loss.parts(y_true, y_pred) if hasattr(loss, "parts") else {"": loss.call(y_true, y_pred)}
             for key, value in values.items():
                 parts[f"{name}/{key}" if len(values) > 1 else name] = weight * ops.mean(value)
         return parts
 
+    def total(self, parts):
+        """Returns the sum of the parts that count, of those that `parts` gave."""
+        return sum(value for name, value in parts.items() if self.weights[name if name in self.weights else name.rsplit("/", 1)[0]])
+
     def __call__(self, y_true, y_pred, sample_weight=None):
-        return sum(self.parts(y_true, y_pred).values())
+        return self.total(self.parts(y_true, y_pred))
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)

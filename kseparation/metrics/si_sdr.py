@@ -16,8 +16,8 @@ class SISDR:
     what remains is leakage and artefacts. Convention: `10 log10(|a s|^2 / |a s - e|^2)` with `a = <s, e> / <s, s>`,
     sums over all samples and channels jointly, no mean subtracted. That equals `c / (1 - c)` with the squared cosine
     `c = <s, e>^2 / (<s, s> <e, e>)`; 1e-10 is added to both terms, which bounds the value to +-100 dB and leaves it
-    exactly invariant to scale. Where either signal is silent there is no direction to compare: -100 dB, and +100 dB
-    where both are.
+    exactly invariant to scale. An estimate that is silent where the reference is not has -100 dB; a silent reference has
+    no score, None, because there is nothing to be similar to.
 
     Args:
         stems: names of the stems, in the order of the first axis of the blocks.
@@ -49,18 +49,18 @@ class SISDR:
         self._estimate += inner_products(estimate, estimate)
         self._cross += inner_products(reference, estimate)
 
-    def result(self) -> dict[str, float]:
-        """Returns the score of each stem in dB."""
-        both_silent = (self._reference == 0) & (self._estimate == 0)
+    def result(self) -> dict[str, float | None]:
+        """Returns the score of each stem in dB, None where the reference is silent."""
         audible = (self._reference > 0) & (self._estimate > 0)
         # One square root each: the product of two small energies would underflow.
         norms = np.sqrt(self._reference) * np.sqrt(self._estimate)
-        cosine = np.divide(self._cross, norms, out=np.where(both_silent, 1.0, 0.0), where=audible)
+        cosine = np.divide(self._cross, norms, out=np.zeros_like(norms), where=audible)
         squared = np.minimum(np.square(cosine), 1.0)  # rounding can exceed one
         # A sum that is not finite must not pass for silence.
         squared = np.where(np.isfinite(norms), squared, np.nan)
         values = 10.0 * np.log10((squared + EPSILON) / (1.0 - squared + EPSILON))
-        return dict(zip(self.stems, values.tolist(), strict=True))
+        scores = [None if silent else value for silent, value in zip(self._reference == 0, values.tolist(), strict=True)]
+        return dict(zip(self.stems, scores, strict=True))
 
     def reset(self) -> None:
         """Forgets all blocks, for the next track."""

@@ -44,7 +44,9 @@ class TrackedModel(keras.Model):
         if not self._scores.parts:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         parts = self.loss.parts(y, y_pred)
-        total = sum(parts.values())
+        total = self.loss.total(parts)
+        for penalty in self.losses:  # of layers
+            total = total + ops.cast(ops.sum(penalty), "float32")
         for name, value in {"total": total, **parts}.items():
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
         for metric in self._scores.others:
@@ -70,6 +72,8 @@ class Separator(TrackedModel):
     """
 
     task = "separation"
+    # Whether the output, summed over the stems, is the mixture whatever the weights.
+    stems_add_up = False
 
     def __init__(
         self,

@@ -88,14 +88,23 @@ class MoisesLight(Separator):
         **kwargs,
     ):
         super().__init__(stems, sample_rate, channels, segment_samples, **kwargs)
+        sizes = {"window_samples": window_samples, "bands": bands, "width": width, "levels": levels, "convolutions": convolutions, "fold_frames": fold_frames}
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
+        if transformers < 0 or not 0 <= dropout < 1:
+            raise ValueError(f"`transformers` must not be negative and `dropout` lie in [0, 1). Received: transformers={transformers}, dropout={dropout}")
+        if not 1 <= hop_samples <= window_samples // 2:
+            raise ValueError(
+                f"`hop_samples` must lie between 1 and half of `window_samples`, else the inverse transform has gaps. "
+                f"Received: hop_samples={hop_samples}, window_samples={window_samples}"
+            )
         if not 1 <= bins <= window_samples // 2 + 1:
             raise ValueError(f"`bins` must lie between 1 and {window_samples // 2 + 1}, half the window and one. Received: bins={bins}")
         if bins % bands or width % bands:
             raise ValueError(f"`bands` must divide `bins` and `width`. Received: bands={bands}, bins={bins}, width={width}")
         if output not in OUTPUTS:
             raise ValueError(f"`output` is unknown. Received: output={output}. {did_you_mean(output, OUTPUTS)}")
-        if levels < 1 or fold_frames < 1:
-            raise ValueError(f"`levels` and `fold_frames` must be at least 1. Received: levels={levels}, fold_frames={fold_frames}")
         self.window_samples = window_samples
         self.hop_samples = hop_samples
         self.bins = bins
@@ -106,6 +115,7 @@ class MoisesLight(Separator):
         self.transformers = transformers
         self.fold_frames = fold_frames
         self.output_kind = output
+        self.stems_add_up = output == "softmax_mask"
         self.dropout = dropout
         self._create_layers()
 

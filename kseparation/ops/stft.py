@@ -34,7 +34,15 @@ def frame_count(samples, window_samples: int, hop_samples: int):
     return 1 + samples // hop_samples
 
 
-def stft(signal, window_samples: int, hop_samples: int, fft_size: int | None = None, strategy: str = "fft", center: bool = True):
+def stft(
+    signal,
+    window_samples: int,
+    hop_samples: int,
+    fft_size: int | None = None,
+    strategy: str = "fft",
+    center: bool = True,
+    beyond_end: bool = True,
+):
     """Short-time Fourier transform over the last axis, with periodic Hann window, reflected edges and no scaling.
 
     Args:
@@ -43,12 +51,12 @@ def stft(signal, window_samples: int, hop_samples: int, fft_size: int | None = N
         hop_samples: distance between two frames in samples, 1 to half the window.
         fft_size: length of the transform; defaults to the window. A longer one interpolates the spectrum.
         strategy: `"fft"` or `"matmul"` (two constant matrices, for compilers and devices without an FFT).
-
         center: frame k is centred on sample `k * hop_samples`, edges reflected. Otherwise it starts there, only full frames count, and the signal must be at
             least `fft_size` long.
+        beyond_end: the frames of `frame_count`, from which the inverse is exact; else `1 + samples // hop_samples`, as other tools have.
 
     Returns:
-        Real and imaginary part, each float32 `(..., frames, fft_size // 2 + 1)`, `frames` as `frame_count` says.
+        Real and imaginary part, each float32 `(..., frames, fft_size // 2 + 1)`.
 
     Example:
 
@@ -62,7 +70,8 @@ def stft(signal, window_samples: int, hop_samples: int, fft_size: int | None = N
     if not center:
         frames = 1 + (length_of(signal, -1) - fft_size) // hop_samples
         return _transform(cut_frames(signal, fft_size, hop_samples, frames), window_samples, fft_size, strategy)
-    frames = frame_count(length_of(signal, -1), window_samples, hop_samples)
+    samples = length_of(signal, -1)
+    frames = frame_count(samples, window_samples, hop_samples) if beyond_end else 1 + samples // hop_samples
     # Half a transform at both ends centres frame k on sample k * hop; the extra hop is for the frame beyond the end.
     after = fft_size - fft_size // 2 + (hop_samples if 3 * hop_samples > window_samples else 0)
     padded = reflect_pad(signal, fft_size // 2, after)

@@ -36,6 +36,25 @@ def explained_write_errors(path: str | Path) -> Iterator[None]:
         raise write_error(path, error) from error
 
 
+def require_writable(path: str | Path) -> None:
+    """Raises UserError where the file `path` could not be written, without writing: call it before long work.
+
+    Example:
+
+    >>> require_writable("results/summary.json")
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"`{path}` is a folder where a file must be written. Choose another `out`.")
+    above = path.absolute().parent
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        raise UserError(f"`{path}` cannot be written: `{above}` is not a folder. Choose another `out`.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"`{path}` cannot be written: no permission to write in `{above}`. Choose another `out`.")
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; what was written there takes the name `path` on a clean exit.

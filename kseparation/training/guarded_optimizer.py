@@ -5,13 +5,13 @@ from keras import ops
 
 from kseparation.training.clipping import FixedNorm, PercentileNorm
 
-LARGEST_LOSS_SCALE = 2.0**15
+FIRST_LOSS_SCALE = 2.0**15
 LOSS_SCALE_GROWTH_STEPS = 2000
 
 
 @keras.saving.register_keras_serializable("kseparation")
 class GuardedOptimizer(keras.optimizers.Optimizer):
-    """Wraps any Keras optimizer: a step whose gradients are not finite changes nothing and is counted.
+    """Wraps any Keras optimizer: a step whose gradients or new weights are not finite changes nothing and is counted.
 
     In this order: undo the loss scale, add to the accumulated gradients, take their global norm, reject the step where it is not finite, clip, let the wrapped
     optimizer work, update the averaged weights. A rejected step leaves weights, slots, schedule and averages as they were, bit for bit: both outcomes are computed and one
@@ -64,13 +64,14 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         if self.clipping is not None:
             self.norm_history = counter("norm_history", "float32", (self.clipping.history_steps,))
         if self.loss_scaling:
-            scale = keras.initializers.Constant(LARGEST_LOSS_SCALE)
+            scale = keras.initializers.Constant(FIRST_LOSS_SCALE)
             self.loss_scale = counter("loss_scale", "float32", initializer=scale)
             self.good_steps = counter("good_steps")
         if self.accumulate_steps > 1:
             self.micro_step = counter("micro_step")
             self.accumulated = [self.add_variable_from_reference(v, name="accumulated") for v in variables]
         if self.averaging:
+            self.averaged_steps = counter("averaged_steps")
             self.averages = [self.add_variable_from_reference(v, name="average") for v in variables]
         self.inner_optimizer.build(variables)
         super().build(variables)
@@ -98,7 +99,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         accepted = ops.logical_and(due, finite)
         gradients = [ops.where(finite, gradient, ops.zeros_like(gradient)) for gradient in gradients]
         gradients = self._clip(gradients, norm, due, finite, accepted)
-        self._apply_inner(gradients, variables, accepted)
+        finite = ops.logical_and(finite, self._apply_inner(gradients, variables, accepted))
+        accepted = ops.logical_and(due, finite)
         self._count(norm, due, finite)
         if self.averaging:
             self._average(variables, accepted)
@@ -134,17 +136,24 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         return [gradient * factor for gradient in gradients]
 
     def _apply_inner(self, gradients, variables, accepted):
+        """Makes the step where it is accepted and its weights are finite; returns whether they are."""
         # The wrapped optimizer may write in place, so the old values are copies.
         state = [*variables, *self.inner_optimizer.variables]
         old = [ops.copy(self._value(variable)) for variable in state]
         self.inner_optimizer.apply([ops.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)], variables)
+        # A sum is finite only where all its terms are.
+        finite = ops.isfinite(sum(ops.sum(ops.cast(self._value(variable), "float32")) for variable in variables))
+        accepted = ops.logical_and(accepted, finite)
         for variable, value in zip(state, old, strict=True):
             variable.assign(ops.where(accepted, self._value(variable), value))
+        return finite
 
     def _count(self, norm, due, finite):
         skipped = ops.cast(ops.logical_and(due, ops.logical_not(finite)), "int32")
         in_a_row = self._value(self.skipped_in_a_row)
-        self.skipped_in_a_row.assign(ops.where(due, (in_a_row + skipped) * skipped, in_a_row))
+        # Above a scale of 1 a rejected step may only have shown that the scale is too large.
+        fault = skipped * ops.cast(self._value(self.loss_scale) <= 1.0, "int32") if self.loss_scaling else skipped
+        self.skipped_in_a_row.assign(ops.where(due, (in_a_row + fault) * skipped, in_a_row))
         self.skipped_steps.assign(self._value(self.skipped_steps) + skipped)
         self.seen_steps.assign(self._value(self.seen_steps) + ops.cast(due, "int32"))
         self.gradient_norm.assign(ops.where(due, norm, self._value(self.gradient_norm)))
@@ -158,7 +167,10 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             self.good_steps.assign(ops.where(due, ops.where(grow, 0, counted), good))
 
     def _average(self, variables, accepted):
-        count = ops.cast(self._value(self.inner_optimizer.iterations), "float32")  # this step included
+        # The optimizer's own count may have begun before the averages did.
+        steps = self._value(self.averaged_steps) + ops.cast(accepted, "int32")
+        self.averaged_steps.assign(steps)
+        count = ops.cast(steps, "float32")
         decay = ops.minimum(self.averaging, count / (9.0 + count))
         # The first accepted step copies, so that the average never holds the zeros that it was created with.
         decay = ops.where(count <= 1.0, 0.0, decay)
@@ -170,7 +182,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
     def scale_loss(self, loss):
         if not self.loss_scaling:
             return loss
-        return loss * (self._value(self.loss_scale) if self.built else LARGEST_LOSS_SCALE)
+        return loss * (self._value(self.loss_scale) if self.built else FIRST_LOSS_SCALE)
 
     @property
     def learning_rate(self):

@@ -153,10 +153,10 @@ class KeepBest(keras.callbacks.Callback):
         logs = logs or {}
         loss = float(logs.get(VALIDATION + "total", logs.get("total", float("nan"))))
         save_model(self.model, self.folder / "last.keras")
-        if loss < self.best_loss or self.best_epoch is None:
-            self.best_loss, self.best_epoch = (loss if np.isfinite(loss) else float("inf")), epoch
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch
             save_model(self.model, self.folder / "model.keras")
-        elif self.patience is not None and epoch - self.best_epoch >= self.patience:
+        elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
             self.ended_early = True
             self.model.stop_training = True
 
@@ -192,20 +192,24 @@ class SaveCheckpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not self.steps.between_steps:
             return
-        if self.guard.reason:
-            path = self._save()
-            raise TrainingStopped(
-                f"Training stopped: {self.guard.reason}. Rejected steps changed nothing: the state is sound and saved in {path}. "
-                f"The faults are in {self.log.folder / METRICS_FILE}."
-            )
+        self._stop_where_the_guard_says()
         if self.interruption.received is not None:
             self._save()
             self.interruption.act()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._stop_where_the_guard_says()
         self._save()
         if self.interruption.received is not None:
             self.interruption.act()
+
+    def _stop_where_the_guard_says(self):
+        if self.guard.reason:
+            path = self._save()
+            raise TrainingStopped(
+                f"Training stopped: {self.guard.reason}. Rejected steps changed nothing; the state after the last accepted one is saved in {path}. "
+                f"The faults are in {self.log.folder / METRICS_FILE}."
+            )
 
     def _save(self):
         self.log.flush()
@@ -215,13 +219,13 @@ class SaveCheckpoint(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def tensorboard_writer(folder, wanted: bool, first_step: int = 0):
-    """Yields a TensorBoard writer, or None where it is not wanted; events after `first_step` of an earlier process are hidden."""
+    """Yields a TensorBoard writer, or None where it is not wanted; events of an earlier process after `first_step` are hidden."""
     if not wanted:
         yield None
         return
     from tensorboardX import SummaryWriter
 
-    writer = SummaryWriter(str(folder), purge_step=first_step or None)
+    writer = SummaryWriter(str(folder), purge_step=first_step + 1)  # hides this step and later ones
     try:
         yield writer
     finally:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kseparation.storage.atomic import write_text_atomic
+
 LOSSES_FILE = "losses.log"
 METRICS_FILE = "metrics.jsonl"
 
@@ -41,7 +43,7 @@ class RunLog:
         losses = self.folder / LOSSES_FILE
         if losses.exists():
             kept = [line for line in losses.read_text(encoding="ascii").splitlines() if line.split(" ", 1)[0].isdigit()][:step]
-            losses.write_text("".join(line + "\n" for line in kept), encoding="ascii")
+            write_text_atomic(losses, "".join(line + "\n" for line in kept))
         metrics = self.folder / METRICS_FILE
         if metrics.exists():
             # The last line of a killed run may be half written; what lies after the checkpoint is done again.
@@ -53,7 +55,7 @@ class RunLog:
                     continue
                 if row.get("step", 0) <= step:
                     rows.append(line + "\n")
-            metrics.write_text("".join(rows), encoding="utf-8")
+            write_text_atomic(metrics, "".join(rows))
 
     def __enter__(self) -> "RunLog":
         return self

@@ -6,12 +6,15 @@ import numpy as np
 from kseparation.training.clipping import FixedNorm, PercentileNorm
 from kseparation.training.guarded_optimizer import GuardedOptimizer
 
+# The key under which models of this package log the loss of one step; Keras' own `loss` is a running mean.
+STEP_LOSS = "total"
+
 
 class TerminateOnNonFinite(keras.callbacks.Callback):
     """Ends `fit` when the loss, or too many steps in a row, are not finite; unlike Keras' own callback it sees infinity, and names the step.
 
-    With a `GuardedOptimizer` single bad steps are harmless, and the training ends after `in_a_row` rejected ones. With any other optimizer the weights may be lost at the first, so the
-    training ends there.
+    With a `GuardedOptimizer` single bad steps are harmless, and the training ends after `in_a_row` rejected ones; those by which mixed precision finds its loss scale do not count.
+    With any other optimizer the weights may be lost at the first, so the training ends there. A validation loss that is not finite ends it too.
 
     Args:
         in_a_row: rejected steps in a row that end the training.
@@ -35,6 +38,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self.monitor = monitor
         self.reason = None
         self._epoch = 0
+        self._bad_losses = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -43,12 +47,28 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         if isinstance(optimizer, GuardedOptimizer):
             rejected = int(optimizer.skipped_in_a_row) if optimizer.built else 0
+            if optimizer.loss_scaling:
+                rejected = max(rejected, self._bad_losses_in_a_row(logs))
             if rejected >= self.in_a_row:
-                self._stop(f"{rejected} steps in a row had a loss or gradient that is not finite, the last one batch {batch} of epoch {self._epoch}")
+                self._stop(f"{rejected} steps in a row had a loss, gradient or weight that is not finite, the last one batch {batch} of epoch {self._epoch}")
             return
         value = (logs or {}).get(self.monitor)
         if value is not None and not np.isfinite(float(value)):
             self._stop(f"`{self.monitor}` is {float(value)} at batch {batch} of epoch {self._epoch}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        for key in (f"val_{self.monitor}", f"val_{STEP_LOSS}"):
+            value = (logs or {}).get(key)
+            if value is not None and not np.isfinite(float(value)):
+                self._stop(f"the validation loss after epoch {epoch + 1} is {float(value)}")
+
+    def _bad_losses_in_a_row(self, logs):
+        """Counts steps whose own loss is not finite, which no loss scale explains; 0 where the log has only running means."""
+        accumulating = self.model.optimizer.accumulate_steps > 1 and int(self.model.optimizer.micro_step) > 0
+        value = (logs or {}).get(STEP_LOSS)
+        if value is not None and not accumulating:
+            self._bad_losses = 0 if np.isfinite(float(value)) else self._bad_losses + 1
+        return self._bad_losses
 
     def _stop(self, reason):
         self.reason = reason
@@ -78,17 +98,19 @@ class GradientClipping(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        optimizer = getattr(model, "optimizer", None)
+        optimizer, settings = getattr(model, "optimizer", None), {}
         if optimizer is None:
             return
         if isinstance(optimizer, GuardedOptimizer):
             if optimizer.clipping is not None and optimizer.clipping.get_config() == self.rule.get_config():
                 return
+            settings = {key: getattr(optimizer, key) for key in ("accumulate_steps", "averaging", "loss_scaling")}
             optimizer = optimizer.inner_optimizer
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            guarded = GuardedOptimizer(optimizer.inner_optimizer, self.rule, loss_scaling=True)
-        else:
-            guarded = GuardedOptimizer(optimizer, self.rule)
+            settings, optimizer = {**settings, "loss_scaling": True}, optimizer.inner_optimizer
+        if optimizer.loss_scale_factor is not None:
+            raise ValueError(f"`loss_scale_factor` of the optimizer cannot be kept. Received: {optimizer.loss_scale_factor}. Use mixed_float16 without it: the scale is found.")
+        guarded = GuardedOptimizer(optimizer, self.rule, **settings)
         model.optimizer = guarded
         if model.built:
             guarded.build(model.trainable_variables)

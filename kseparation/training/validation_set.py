@@ -10,12 +10,12 @@ class ValidationSet(keras.utils.PyDataset):
     """Gives the same (mixtures, stems) batches at each validation.
 
     Args:
-        batches: list of (x, y), all of one shape.
+        batches: sequence of (x, y), all of one shape; each is asked for when it is due.
     """
 
     def __init__(self, batches: Sequence[tuple[np.ndarray, np.ndarray]]):
         super().__init__(workers=0)
-        self.batches = list(batches)
+        self.batches = batches
 
     def __len__(self):
         return len(self.batches)

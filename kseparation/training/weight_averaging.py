@@ -18,7 +18,7 @@ def averaged_weights(model: keras.Model):
         model: compiled with a `GuardedOptimizer`.
     """
     optimizer = model.optimizer
-    if not (isinstance(optimizer, GuardedOptimizer) and optimizer.averaging and optimizer.built and int(optimizer.iterations) > 0):
+    if not (isinstance(optimizer, GuardedOptimizer) and optimizer.averaging and optimizer.built and int(optimizer.averaged_steps) > 0):
         yield
         return
     raw = [ops.copy(ops.convert_to_tensor(variable)) for variable in model.trainable_variables]

@@ -13,13 +13,8 @@ from kseparation.errors import UserError, did_you_mean
 from kseparation.losses import LOSSES, Objective
 from kseparation.models import MODELS
 from kseparation.training import FixedNorm, GuardedOptimizer, WarmupSchedule
+from kseparation.training.optimizers import OPTIMIZERS
 
-OPTIMIZERS = {
-    "adamw": keras.optimizers.AdamW,
-    "adam": keras.optimizers.Adam,
-    "sgd": keras.optimizers.SGD,
-    "lion": keras.optimizers.Lion,
-}
 # Constructor arguments that the run itself fills in.
 _FROM_DATA = ("root", "stems", "sample_rate", "channels", "validation_split")
 _MODEL_FROM_DATA = ("stems", "sample_rate", "channels", "segment_samples")
@@ -59,13 +54,13 @@ def _check(component: ComponentConfig, registry: dict, kind: str, problems: Prob
 
 
 def _construct(constructor: type, component: ComponentConfig, provided: Mapping[str, Any]):
-    """Builds a model or a loss from its config and what the run provides, from its preset where one is named."""
+    """Builds a component from its config and what the run provides, from its preset where one is named."""
     arguments = dict(component.arguments)
     preset = arguments.pop("preset", None)
     arguments = {**check_arguments(constructor, arguments, component.place, tuple(provided)), **provided}
     try:
         return constructor(**arguments) if preset is None else constructor.from_preset(preset, **arguments)
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         raise UserError(f"{component.place}: {error}") from error
 
 
@@ -95,9 +90,7 @@ def build_dataset(config: RunConfig):
 
 def build_augmentations(config: RunConfig) -> list:
     """Returns the augmentations of a config in their order."""
-    return [
-        AUGMENTATIONS[part.name](**check_arguments(AUGMENTATIONS[part.name], part.arguments, part.place)) for part in config.augment
-    ]
+    return [_construct(AUGMENTATIONS[part.name], part, {}) for part in config.augment]
 
 
 def build_model(config: RunConfig) -> keras.Model:
@@ -120,19 +113,24 @@ def build_objective(config: RunConfig) -> Objective:
         if loss.name in losses:
             raise UserError(f"{part.place.below('name')}: two losses have the same name in the log. Received: {loss.name}. Keep one of them.")
         losses[loss.name], weights[loss.name] = loss, part.weight
-    return Objective(losses, weights)
+    longest = max((window for loss in losses.values() for window in getattr(loss, "windows", ())), default=0)
+    if longest > 4 * segment_samples(config):
+        raise UserError(
+            f"A window of the loss is more than four times as long as a segment. Received: {longest} samples, segments of {segment_samples(config)}. "
+            "Use shorter windows in `loss`, or a larger `data.segment_seconds`."
+        )
+    try:
+        return Objective(losses, weights)
+    except ValueError as error:
+        raise UserError(f"`loss`: {error}") from error
 
 
 def build_optimizer(config: RunConfig) -> GuardedOptimizer:
     """Returns the guarded optimizer of a config with its schedule."""
     training = config.training
     part = training.optimizer
-    arguments = check_arguments(OPTIMIZERS[part.name], part.arguments, part.place, ("learning_rate", "weight_decay"))
     schedule = WarmupSchedule(part.learning_rate, training.warmup_steps, training.epochs * training.steps_per_epoch, training.schedule)
-    try:
-        inner = OPTIMIZERS[part.name](learning_rate=schedule, weight_decay=part.weight_decay, **arguments)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{part.place}: {error}") from error
+    inner = _construct(OPTIMIZERS[part.name], part, {"learning_rate": schedule, "weight_decay": part.weight_decay})
     return GuardedOptimizer(
         inner,
         clipping=FixedNorm(training.clip_norm) if training.clip_norm else None,

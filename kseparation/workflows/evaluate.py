@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from kseparation.data.builtin.prepare import prepare_builtin
-from kseparation.data.builtin.settings import BuiltinSettings
+from kseparation.config import load_config
+from kseparation.config.arguments import check_arguments
+from kseparation.config.records import DataConfig
+from kseparation.data.builtin_music import BuiltinMusic
 from kseparation.data.track_folder import SPLITS, TrackFolder
 from kseparation.errors import UserError, did_you_mean
 from kseparation.metrics import TRACK_METRICS
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import Excerpt, ReportData, read_history
 from kseparation.reporting.score_table import score_text
-from kseparation.storage.atomic import write_json
-from kseparation.storage.cache import cache_folder
+from kseparation.storage.atomic import require_writable, write_json
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
 from kseparation.workflows.whole_track import separate_blocks
@@ -57,7 +58,6 @@ def evaluate(
     out: str | Path = "results",
     overlap: float = 0.5,
     model_name: str | None = None,
-    builtin_settings: BuiltinSettings | None = None,
     run_folder: str | Path | None = None,
 ) -> dict[str, Any]:
     """Separates every song of a subset, scores the stems, and writes `summary.json` and `report.html`.
@@ -67,14 +67,13 @@ def evaluate(
 
     Args:
         model: a separator: `stems`, `sample_rate`, `channels`, `segment_samples` and `predict_segments`.
-        data: `builtin`, or the root of a data set.
+        data: `builtin`, or the root of a data set. Built-in music, and the songs put aside for validation, are those of the run where `run_folder` is given.
         subset: `test`, `validation` or `train`.
         metrics: `sdr` and `si_sdr`. `sdr` is always scored, because the trivial predictors are compared by it.
         out: folder for the results.
         overlap: part of a segment shared with the next, 0 to below 1. Defaults to 0.5.
         model_name: how the model is called in the results. Defaults to its `name`.
-        builtin_settings: which built-in music, where `data` is `builtin`.
-        run_folder: of the training, for the curves and the config in the report.
+        run_folder: of the training, for its data settings and for the curves and the config in the report.
 
     Returns:
         what `summary.json` holds: `model`, `data`, `subset`, `tracks` (their number), `stems`, `mean`, `trivial`
@@ -85,7 +84,9 @@ def evaluate(
         CheckFailed: the model gives values that are not finite.
     """
     _check_names(subset, metrics)
-    tracks, training = _open_data(model, data, subset, builtin_settings)
+    tracks, training = _open_data(model, data, subset, run_folder)
+    out = Path(out)
+    require_writable(out / "summary.json")
     predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
     metrics = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
     per_track, excerpts = [], []
@@ -95,11 +96,9 @@ def evaluate(
         excerpts += [excerpt] if excerpt else []
     name = model_name or str(getattr(model, "name", type(model).__name__))
     head = {"model": name, "data": str(data), "subset": subset, "tracks": len(tracks)}
-    summary = head | summarise(per_track, model.stems, metrics) | {"notes": _notes(subset, predictors)}
+    summary = head | summarise(per_track, model.stems, metrics) | {"notes": _notes(subset, predictors, per_track)}
     summary["per_track"] = [_track_record(scores) for scores in per_track]
     print(score_text(summary), file=sys.stderr)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / "summary.json", summary)
     write_report(out / "report.html", _report_data(model, summary, excerpts, overlap, run_folder))
     return summary
@@ -119,10 +118,16 @@ def summarise(per_track: Sequence[TrackScores], stems: Sequence[str], metrics: S
         table[stem]["mixture_sdr_global"] = fitted["mixture"][stem]
         table[stem]["trivial_sdr_global"] = max(values[stem] for values in fitted.values())
         for metric in metrics:
-            table[stem][METRIC_KEYS[metric]] = float(np.mean([one.scores[metric][stem] for one in per_track]))
+            table[stem][METRIC_KEYS[metric]] = mean_of_defined(one.scores[metric][stem] for one in per_track)
     columns = {key: [table[stem][key] for stem in stems] for key in STEM_KEYS}
-    mean = {key: None if None in values else float(np.mean(values)) for key, values in columns.items()}
+    mean = {key: mean_of_defined(values) for key, values in columns.items()}
     return {"stems": table, "mean": mean, "trivial": trivial}
+
+
+def mean_of_defined(values: Iterable[float | None]) -> float | None:
+    """Mean of the scores that are defined, None where none is: a silent stem has no scale-invariant SDR."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _check_names(subset: str, metrics: Sequence[str]) -> None:
@@ -135,14 +140,22 @@ def _check_names(subset: str, metrics: Sequence[str]) -> None:
             )
 
 
-def _open_data(model: Any, data: str, subset: str, builtin_settings: BuiltinSettings | None) -> tuple[list, list]:
+def _open_data(model: Any, data: str, subset: str, run_folder: str | Path | None) -> tuple[list, list]:
     if data != "builtin" and not Path(data).is_dir():
         raise UserError(f"`--data` is not a folder. Received: {data}. Give `builtin`, or a folder that holds test/<song>/<stem>.wav.")
-    root = prepare_builtin(builtin_settings or BuiltinSettings(), cache_folder()) if data == "builtin" else Path(data)
-    songs = TrackFolder(str(root), model.stems, model.sample_rate, model.channels)
-    tracks = songs.tracks(subset)
-    has_training = (root / "train").is_dir() and any(path.is_dir() for path in (root / "train").iterdir())
-    return tracks, songs.tracks("train") if has_training else []
+    trained_on = _data_config(run_folder)
+    options = {"stems": model.stems, "sample_rate": model.sample_rate, "channels": model.channels}
+    if data == "builtin":
+        own = trained_on.arguments if trained_on.name == "builtin" else {}
+        songs = BuiltinMusic(**options, **check_arguments(BuiltinMusic, own, trained_on.place, options))
+    else:
+        songs = TrackFolder(data, **options, validation_split=trained_on.validation_split)
+    return songs.tracks(subset), songs.tracks("train") if songs.has("train") else []
+
+
+def _data_config(run_folder: str | Path | None) -> DataConfig:
+    file = Path(run_folder) / "config.yaml" if run_folder else None
+    return load_config(file).data if file and file.is_file() else DataConfig()
 
 
 def _score_track(
@@ -159,7 +172,8 @@ def _score_track(
             score.update(reference, estimate)
         for name, guess in predictors.estimates(track.read_mixture, position, length, track.samples):
             trivial[name].update(reference, guess)
-        heard.append(estimate[:, max(window.start - position, 0) : max(window.stop - position, 0)])
+        # A copy: a slice would keep the whole block in memory.
+        heard.append(estimate[:, max(window.start - position, 0) : max(window.stop - position, 0)].copy())
         position += length
     seconds = track.samples / model.sample_rate
     results = [{name: score.result() for name, score in group.items()} for group in (scores, trivial)]
@@ -205,18 +219,20 @@ def _mean_by_stem(values: Sequence[Mapping[str, float] | None], stems: Sequence[
 def _track_record(scores: TrackScores) -> dict[str, Any]:
     keys = {METRIC_KEYS[metric]: values for metric, values in scores.scores.items()}
     stems = {stem: {key: values[stem] for key, values in keys.items()} for stem in scores.scores["sdr"]}
-    mean = {key: float(np.mean(list(values.values()))) for key, values in keys.items()}
+    mean = {key: mean_of_defined(values.values()) for key, values in keys.items()}
     return {"track": scores.track, "seconds": scores.seconds, "stems": stems, "mean": mean, "trivial": scores.trivial}
 
 
-def _notes(subset: str, predictors: TrivialPredictors) -> list[str]:
+def _notes(subset: str, predictors: TrivialPredictors, per_track: Sequence[TrackScores]) -> list[str]:
+    notes = []
     if not predictors.training_songs:
-        return ["The data set has no training songs, so constant gain and constant mask could not be fitted."]
-    if subset == "train":
-        return [
-            "These are training songs: the model and the fitted predictors have heard them, so the scores flatter both."
-        ]
-    return []
+        notes.append("The data set has no training songs, so constant gain and constant mask could not be fitted.")
+    elif subset == "train":
+        notes.append("These are training songs: the model and the fitted predictors have heard them, so the scores flatter both.")
+    silent = sum(value is None for one in per_track for value in one.scores.get("si_sdr", {}).values())
+    if silent:
+        notes.append(f"{silent} stems are silent in their song; they have no SI-SDR and are left out of its mean.")
+    return notes
 
 
 def _counted(tracks: Sequence[Any], words: str) -> Iterable[Any]:

@@ -1,5 +1,6 @@
 """Names of run folders, and which run a command continues."""
 
+import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from pathlib import Path
 from kseparation.config.loading import dump_config, load_config
 from kseparation.config.places import join_key
 from kseparation.config.records import RunConfig
-from kseparation.errors import UserError, did_you_mean
+from kseparation.errors import MachineError, UserError, did_you_mean
 
 CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"
+CHECKPOINTS = "checkpoints"
 RESUME = ("auto", "never", "must")
 
 
@@ -38,7 +40,7 @@ def _same_config(folder, config):
 
 def _numbered_runs(parent, stem):
     pattern = re.compile(re.escape(stem) + r"-(\d+)$")
-    matches = [(int(match.group(1)), folder) for folder in parent.glob(f"{stem}-*") if (match := pattern.match(folder.name))]
+    matches = [(int(match.group(1)), folder) for folder in parent.glob(f"{glob.escape(stem)}-*") if (match := pattern.match(folder.name))]
     return sorted(matches)
 
 
@@ -60,7 +62,10 @@ def choose_run(config: RunConfig, backend: str, run_dir: str | Path | None, resu
     if resume not in RESUME:
         folder = Path(resume)
         if not _is_run(folder):
-            raise UserError(f"`--resume` must be auto, never, must or a run folder. Received: {resume}. {did_you_mean(resume, RESUME)}")
+            what = "holds no run" if folder.is_dir() else "is not there"
+            raise UserError(f"`--resume` must be auto, never, must or a run folder, and this folder {what}. Received: {resume}. {did_you_mean(resume, RESUME)}")
+        if run_dir is not None and Path(run_dir).resolve() != folder.resolve():
+            raise UserError(f"`--resume` and `--run_dir` name two folders. Received: {resume} and {run_dir}. Give one of them.")
         return RunChoice(folder, resumes=True, finished=_finished(folder))
     if run_dir is not None:
         folder = Path(run_dir)
@@ -78,9 +83,22 @@ def choose_run(config: RunConfig, backend: str, run_dir: str | Path | None, resu
                 if _is_run(folder) and not _finished(folder) and _same_config(folder, config):
                     return RunChoice(folder, resumes=True)
         folder = parent / f"{stem}-{runs[-1][0] + 1 if runs else 1}"
+    if (folder / CHECKPOINTS).is_dir():
+        raise UserError(f"`{folder}` has checkpoints but no {CONFIG_FILE} that says what they are of. Restore that file, or choose another --run_dir.")
     if resume == "must":
         raise UserError(f"`--resume=must` found no unfinished run to go on with. Looked for: {folder}. Start one with --resume=auto.")
     return RunChoice(folder)
+
+
+def check_still_chosen(choice: RunChoice) -> None:
+    """Refuses to go on where another process began or ended the run between the choice and the lock.
+
+    Raises:
+        MachineError: the folder is no longer as it was.
+    """
+    now = (_is_run(choice.folder), _finished(choice.folder))
+    if now != (choice.resumes, choice.finished):
+        raise MachineError(f"Another process has just worked in `{choice.folder}`. Run the same command again, or choose another --run_dir.")
 
 
 def _flat(value, key=""):
@@ -104,6 +122,9 @@ def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()
         UserError: keys differ that are not allowed to; each is listed with both values.
     """
     old, new = (_flat(record.model_dump()) for record in (load_config(folder / CONFIG_FILE), config))
+    for name in allow:
+        if not any(key == name or key.startswith(name + ".") for key in {*old, *new}):
+            raise UserError(f"`--allow` names no key of the config. Received: {name}. {did_you_mean(name, sorted({*old, *new}))}")
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     refused = [key for key in changed if not any(key == name or key.startswith(name + ".") for name in allow)]
     if refused:

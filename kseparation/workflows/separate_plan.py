@@ -10,6 +10,7 @@ import numpy as np
 
 from kseparation.audio.files import AudioInfo, audio_info, check_output_format
 from kseparation.errors import UserError, did_you_mean
+from kseparation.storage.atomic import require_writable
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 TEMPLATE_FIELDS = ("model", "track", "stem", "ext")
@@ -137,7 +138,7 @@ def plan_tracks(
     _require_distinct(plans)
     for plan in plans:
         for path in [*plan.outputs.values(), plan.manifest]:
-            _require_writable(path)
+            require_writable(path)
     return plans
 
 
@@ -228,15 +229,3 @@ def _require_distinct(plans: list[TrackPlan]) -> None:
                     "Rename an input, or use {track} and {stem} in `filename`."
                 )
             taken[place] = f"is already {name} of `{plan.info.path}`"
-
-
-def _require_writable(path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"`{path}` is a folder where a file must be written. Choose another `out`.")
-    above = path.absolute().parent
-    while not os.path.lexists(above):
-        above = above.parent
-    if not above.is_dir():
-        raise UserError(f"`{path}` cannot be written: `{above}` is not a folder. Choose another `out`.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"`{path}` cannot be written: no permission to write in `{above}`. Choose another `out`.")

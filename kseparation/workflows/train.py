@@ -10,8 +10,9 @@ import keras
 
 from kseparation.config.loading import dump_config
 from kseparation.config.records import RunConfig
-from kseparation.data import SegmentBatches, stream, validation_batches
+from kseparation.data import SegmentBatches, SegmentStream, ValidationSegments
 from kseparation.data.input_check import check_tracks
+from kseparation.errors import CheckFailed, UserError
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData, read_history
 from kseparation.storage.atomic import read_json, write_json, write_text_atomic
@@ -34,7 +35,14 @@ from kseparation.workflows.build import (
     segment_samples,
 )
 from kseparation.workflows.environment import describe_environment
-from kseparation.workflows.run_folder import CONFIG_FILE, SUMMARY_FILE, check_same_config, choose_run
+from kseparation.workflows.run_folder import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    SUMMARY_FILE,
+    check_same_config,
+    check_still_chosen,
+    choose_run,
+)
 
 
 @dataclass(frozen=True)
@@ -63,31 +71,69 @@ def train(
 
     Raises:
         UserError: config, data or folder are wrong; nothing has been written then.
+        CheckFailed: every checkpoint of the run is damaged.
         KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written after the step, and the same call goes on from it.
         TrainingStopped: too many steps in a row were not finite.
     """
     check_components(config)
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)
     changed = check_same_config(choice.folder, config, allow) if choice.resumes else []
-    if choice.finished:
+    if choice.finished and not changed:
         print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
         return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
-    dataset = build_dataset(config)
-    songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
-    check_tracks([*songs, *validation_songs])
     with _dtype_policy(config.training.dtype_policy):
-        # The model comes before the folder: a config that cannot be built leaves nothing behind.
+        # All that can be refused is built before the data, which may take minutes to make, and before the folder.
         keras.utils.set_random_seed(config.seed)
         model = _compiled_model(config)
+        augmentations = build_augmentations(config)
+        dataset = build_dataset(config)
+        songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
+        check_tracks([*songs, *validation_songs])
+        batches = SegmentBatches(songs, config.data.stems, segment_samples(config), config.training.batch_size, config.seed, augmentations)
+        _check_rest(model, batches)
         with RunLock(choice.folder):
+            check_still_chosen(choice)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
+            store = CheckpointStore(choice.folder / CHECKPOINTS, keep=config.training.keep_checkpoints)
+            progress = _restore(model, store, changed)
             if changed or not choice.resumes:
                 write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
+            (choice.folder / SUMMARY_FILE).unlink(missing_ok=True)
             write_json(choice.folder / "environment.json", describe_environment())
-            summary = _fit(config, model, songs, validation_songs, choice.folder, strict)
+            summary = _fit(config, model, batches, validation_songs, choice.folder, store, progress, strict)
             _write_report(choice.folder, summary)
             write_json(choice.folder / SUMMARY_FILE, summary)
     return TrainResult(choice.folder, summary)
+
+
+def _check_rest(model, batches):
+    if batches.sources == batches.stems:
+        return
+    names = ", ".join(batches.stems)
+    if model.stems_add_up:
+        raise UserError(
+            f"The songs hold more than `data.stems`, but the stems of this model add up to the mixture. Received: data.stems={names}. "
+            "Name all stems, or choose another output: --set=model.output=mask."
+        )
+    print(f"the mixtures hold more than {names}: the rest is heard, and is no target", file=sys.stderr)
+
+
+def _restore(model, store, changed):
+    """Sets the model to the newest sound checkpoint; returns the progress it holds, nothing where the run has no checkpoint yet."""
+    checkpoint = store.load_latest()
+    if checkpoint is None:
+        if store.steps():
+            raise CheckFailed(
+                f"No checkpoint in `{store.folder}` is sound. Received: steps {store.steps()}, all damaged. "
+                "Restore one from a copy, or train anew in another --run_dir; nothing was changed."
+            )
+        return {}
+    try:
+        write_state(model, checkpoint.arrays)
+    except UserError as error:
+        keys = ", ".join(f"`{key}`" for key in changed)
+        raise UserError(f"The run cannot go on with another {keys}: {error}" if keys else str(error)) from None
+    return checkpoint.progress
 
 
 @contextlib.contextmanager
@@ -112,17 +158,11 @@ def _compiled_model(config):
     return model
 
 
-def _fit(config, model, songs, validation_songs, folder, strict):
+def _fit(config, model, batches, validation_songs, folder, store, progress, strict):
     training = config.training
-    store = CheckpointStore(folder / "checkpoints", keep=training.keep_checkpoints)
-    checkpoint = store.load_latest()
-    progress = checkpoint.progress if checkpoint else {}
-    if checkpoint:
-        write_state(model, checkpoint.arrays)
     first_step = progress.get("step", 0)
-    length = segment_samples(config)
-    batches = SegmentBatches(songs, config.data.stems, length, training.batch_size, config.seed, build_augmentations(config))
-    validation = ValidationSet(validation_batches(validation_songs, config.data.stems, length, training.batch_size, config.data.overlap))
+    segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, training.batch_size, config.data.overlap)
+    validation = ValidationSet(segments)
     guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
     best = KeepBest(folder, training.early_stopping_patience, progress)
     with (
@@ -130,7 +170,7 @@ def _fit(config, model, songs, validation_songs, folder, strict):
         tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
         Interruption() as interruption,
     ):
-        if checkpoint:
+        if progress:
             epoch, done = divmod(first_step, training.steps_per_epoch)
             log.event("resume", first_step, epoch, from_backend=progress.get("backend"))
             print(f"resumed at epoch {epoch + 1}, step {first_step}" + (f", {done} steps into the epoch" if done else ""), file=sys.stderr)
@@ -166,7 +206,7 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
             failures.append(error)
             raise
 
-    with contextlib.closing(stream(batches, micro_steps, epoch, config.data.workers, done)) as source:
+    with SegmentStream(batches, micro_steps, epoch, config.data.workers, done) as source:
         try:
             model.fit(
                 remembering(source),

@@ -112,9 +112,14 @@ def test_evaluate_names_the_model_and_its_run(stand_in, tmp_path: Path) -> None:
         "subset": "train",
         "metrics": ("sdr",),
         "out": "results",
+        "overlap": 0.5,
         "model_name": tmp_path.name,
-        "run_folder": str(tmp_path),
+        "run_folder": tmp_path,
     }
+    (tmp_path / "config.yaml").write_text("evaluation: {metrics: [si_sdr], overlap: 0.25}")
+    run(evaluate.VERB, f"--model={tmp_path}")
+    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr", "--overlap=0.75")
+    assert [(one["metrics"], one["overlap"]) for _, _, one in calls[1:]] == [(("si_sdr",), 0.25), (("sdr",), 0.75)]
 
 
 def test_demo_hands_over_its_flags(stand_in) -> None:

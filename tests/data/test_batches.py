@@ -1,12 +1,13 @@
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from kseparation.data import AUGMENTATIONS, SegmentBatches, TrackFolder, stream, validation_batches
-from kseparation.errors import UserError
+from kseparation.audio.writing import write_audio
+from kseparation.data import AUGMENTATIONS, SegmentBatches, TrackFolder
 from tests.songs import SAMPLE_RATE, STEMS, write_songs
 
 SEGMENT = 500
@@ -34,23 +35,6 @@ def test_a_batch_depends_on_seed_epoch_and_index_alone(songs) -> None:
     assert all(same(others.batch(*place), ascending[place]) for place in reversed(places))
     assert not any(same(ascending[one], ascending[other]) for one, other in itertools.combinations(places, 2))
     assert not same(batches_of(songs, seed=6).batch(0, 0), ascending[0, 0])
-
-
-@pytest.mark.parametrize("workers", [0, 1, 4])
-def test_the_stream_is_the_same_for_any_number_of_workers(songs, workers: int) -> None:
-    batches = batches_of(songs)
-    places = [(epoch, index) for epoch in range(2) for index in range(5)]
-    stream_ = stream(batches, steps_per_epoch=5, workers=workers)
-    assert all(same(next(stream_), batches.batch(*place)) for place in places)
-    stream_.close()
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_stream_begins_anywhere(songs, workers: int) -> None:
-    batches = batches_of(songs)
-    stream_ = stream(batches, steps_per_epoch=3, first_epoch=4, workers=workers, first_index=2)
-    assert all(same(next(stream_), batches.batch(*place)) for place in [(4, 2), (5, 0), (5, 1), (5, 2), (6, 0)])
-    stream_.close()
 
 
 def test_the_plan_tells_all_that_is_done(songs) -> None:
@@ -94,40 +78,79 @@ def test_changed_speed_keeps_the_length(songs, segment: int) -> None:
         np.testing.assert_array_equal(mixtures, stems.sum(axis=1))
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    root = write_songs(tmp_path / "songs", {"train": {"a": 1600}})
+@pytest.fixture(scope="module")
+def sung(tmp_path_factory):
+    """One song of a sine of 500 Hz in the first stem and silence in the second, 2 s long."""
+    root = tmp_path_factory.mktemp("sung")
+    sine = 0.3 * np.sin(2 * np.pi * 500 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE).astype("float32")
+    for stem, audio in zip(STEMS, (sine, 0 * sine), strict=True):
+        write_audio(root / "train" / "a" / f"{stem}.wav", np.stack([audio, audio], axis=1), SAMPLE_RATE, bits="24")
+    return TrackFolder(str(root), STEMS, SAMPLE_RATE, 2, validation_split=0.0)
+
+
+def first_stem(songs, **change):
+    """One second of the first stem after a change of its plan."""
+
+    def changed(choices, *_):
+        return [replace(choice, **change) for choice in choices]
+
+    return SegmentBatches(songs.tracks("train"), STEMS, SAMPLE_RATE, 1, 0, [changed]).batch(0, 0)[1][0, 0, :, 0]
+
+
+@pytest.mark.parametrize("speed", [0.84, 1.0, 1.19])
+def test_a_faster_stem_is_higher(sung, speed: float) -> None:
+    power = np.abs(np.fft.rfft(first_stem(sung, speed=speed) * np.hanning(SAMPLE_RATE)))
+    assert np.argmax(power) == pytest.approx(500 * speed, abs=1)  # bins of 1 Hz
+
+
+@pytest.mark.parametrize("tilt_db", [-2.0, 3.0])
+def test_a_tilt_turns_about_1_khz(sung, tilt_db: float) -> None:
+    plain, tilted = (np.std(first_stem(sung, tilt_db=value)[1000:-1000]) for value in (0.0, tilt_db))
+    assert 20 * np.log10(tilted / plain) == pytest.approx(-tilt_db, abs=0.1)  # 500 Hz is an octave below
+
+
+@pytest.fixture(params=["mixture", "other files"])
+def with_more(request, tmp_path: Path):
+    """Songs of two stems and more: `mixture.wav` tells how much, or else the file of a third stem."""
+    root = write_songs(tmp_path, {"train": {"a": 1600, "b": 2100}, "validation": {"v": 1700}}, stems=(*STEMS, "bass"))
+    if request.param == "mixture":
+        for folder in root.glob("*/*"):
+            stems = [soundfile.read(folder / f"{stem}.wav", dtype="float32")[0] for stem in (*STEMS, "bass")]
+            write_audio(folder / "mixture.wav", sum(stems), SAMPLE_RATE, bits="32f")
+            (folder / "bass.wav").rename(root / f"{folder.name}.wav")
+    return root
+
+
+def bass_of(root: Path, song: str) -> np.ndarray:
+    (file,) = [*root.glob(f"*/{song}/bass.wav"), *root.glob(f"{song}.wav")]
+    return soundfile.read(file, dtype="float32")[0]
+
+
+@pytest.mark.parametrize("stems", [("vocals",), STEMS])
+def test_what_is_no_stem_stays_in_the_mixture(with_more: Path, stems) -> None:
+    songs = TrackFolder(str(with_more), stems, SAMPLE_RATE, 2)
+    remix = AUGMENTATIONS["remix"](1.0)
+    batches = SegmentBatches(songs.tracks("train"), stems, SEGMENT, 3, 5, [remix])
+    others = ("drums", "bass")[len(stems) - 1 :]
+    for index in range(5):
+        mixtures, targets = batches.batch(0, index)
+        assert targets.shape[1] == len(stems)
+        for example, choices in enumerate(batches.plan(0, index)):
+            song, start = ("a", "b")[choices[-1].track], choices[-1].start
+            rest = sum(
+                bass_of(with_more, song) if stem == "bass" else soundfile.read(with_more / "train" / song / f"{stem}.wav", dtype="float32")[0]
+                for stem in others
+            )[start : start + SEGMENT]
+            np.testing.assert_allclose(mixtures[example], targets[example].sum(axis=0) + rest, rtol=0, atol=1e-6)
+
+
+def test_stems_that_are_all_there_are_the_mixture(tmp_path: Path) -> None:
+    root = write_songs(tmp_path, {"train": {"a": 1600}})
+    stems = [soundfile.read(root / "train" / "a" / f"{stem}.wav", dtype="float32")[0] for stem in STEMS]
+    write_audio(root / "train" / "a" / "mixture.wav", sum(stems), SAMPLE_RATE)
+    write_audio(root / "train" / "a" / "accompaniment.wav", stems[1], SAMPLE_RATE)
     tracks = TrackFolder(str(root), STEMS, SAMPLE_RATE, 2, validation_split=0.0).tracks("train")
-    file = root / "train" / "a" / "drums.wav"
-    file.write_bytes(b"RIFF")
-    stream_ = stream(SegmentBatches(tracks, STEMS, SEGMENT, 2), steps_per_epoch=3, workers=2)
-    with pytest.raises(UserError, match="drums.wav"):
-        next(stream_)
-
-
-def test_validation_is_the_same_each_time_and_hears_every_song_first(songs) -> None:
-    tracks = songs.tracks("validation")
-    batches = validation_batches(tracks, STEMS, SEGMENT, batch_size=2)
-    assert all(same(*pair) for pair in zip(batches, validation_batches(tracks, STEMS, SEGMENT, batch_size=2), strict=True))
-    # Songs of 1700 and 900 samples hold 3 segments and 1.
-    places = [(0, 0), (1, 0), (0, 500), (0, 1000)]
-    assert len(batches) == 2
-    for number, (mixtures, stems) in enumerate(batches):
-        for example, (song, start) in enumerate(places[2 * number : 2 * number + 2]):
-            for position, stem in enumerate(STEMS):
-                np.testing.assert_array_equal(stems[example, position], tracks[song].read(stem, start, SEGMENT))
-        np.testing.assert_array_equal(mixtures, stems[:, 0] + stems[:, 1])
-
-
-def test_validation_segments_overlap(songs) -> None:
-    tracks = songs.tracks("validation")[:1]
-    (mixtures, _), *_ = validation_batches(tracks, STEMS, SEGMENT, batch_size=5, overlap=0.5)
-    assert mixtures.shape == (5, SEGMENT, 2)  # starts 0, 250, 500, 750, 1000 of 1700 samples
-    for first, second in itertools.pairwise(mixtures):
-        np.testing.assert_array_equal(first[250:], second[:250])
-
-
-def test_validation_of_less_than_a_batch_and_of_too_much(songs) -> None:
-    tracks = songs.tracks("validation")
-    assert [mixtures.shape for mixtures, _ in validation_batches(tracks, STEMS, 800, 16)] == [(3, 800, 2)]
-    assert [mixtures.shape for mixtures, _ in validation_batches(tracks, STEMS, 5000, 16)] == [(2, 5000, 2)]
-    assert len(validation_batches(tracks, STEMS, 100, 2, most_batches=4)) == 4
+    assert SegmentBatches(tracks, STEMS, SEGMENT, 2).sources == STEMS
+    (root / "train" / "a" / "mixture.wav").unlink()
+    tracks = TrackFolder(str(root), STEMS, SAMPLE_RATE, 2, validation_split=0.0).tracks("train")
+    assert SegmentBatches(tracks, STEMS, SEGMENT, 2).sources == STEMS

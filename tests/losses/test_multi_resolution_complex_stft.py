@@ -18,7 +18,7 @@ def definition(true, pred, windows, hop_samples, minimum_fft_size, distance, agg
     for window, hop in zip(windows, hop_samples):
         fft_size = max(window, minimum_fft_size)
         true_spectrum, pred_spectrum = (
-            spectrogram.spectrum(np.swapaxes(part, 2, 3), window, hop, fft_size, center) for part in (true, pred)
+            spectrogram.spectrum(np.swapaxes(part, 2, 3), window, hop, fft_size, center, frames=1 + true.shape[2] // hop) for part in (true, pred)
         )
         difference = pred_spectrum - true_spectrum
         magnitudes = np.abs(np.abs(pred_spectrum) - np.abs(true_spectrum))
@@ -87,7 +87,10 @@ def test_config_round_trip_keeps_every_switch():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"windows": ()}, "`windows` needs at least one window length. Received"),
+        ({"windows": ()}, "`windows` needs at least one window length of 2 samples or more, each once. Received"),
+        ({"windows": (64, 1)}, "`windows` needs at least one window length of 2 samples or more, each once. Received"),
+        ({"windows": (64, 64)}, "`windows` needs at least one window length of 2 samples or more, each once. Received"),
+        ({"minimum_fft_size": 0}, "`minimum_fft_size` must be at least 1. Received"),
         ({"hop_samples": (1, 2)}, "`hop_samples` must be one positive number or one for each window. Received"),
         ({"hop_samples": 0}, "Received: hop_samples=0"),
         ({"distance": "complexx"}, "`distance` is unknown. Received: distance=complexx. Did you mean `complex`"),

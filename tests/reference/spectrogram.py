@@ -17,16 +17,17 @@ def count_frames(samples: int, window_samples: int, hop_samples: int) -> int:
     return 1 + samples // hop_samples
 
 
-def spectrum(signal, window_samples, hop_samples, fft_size=None, center=True):
-    """Complex spectrum `(..., frames, bins)` of `(..., samples)`."""
+def spectrum(signal, window_samples, hop_samples, fft_size=None, center=True, frames=None):
+    """Complex spectrum `(..., frames, bins)` of `(..., samples)`; `frames` replaces their number where they are centred."""
     signal = np.asarray(signal, "float64")
     fft_size = fft_size or window_samples
     samples = signal.shape[-1]
-    frames = 1 + (samples - fft_size) // hop_samples
     if center:
-        frames = count_frames(samples, window_samples, hop_samples)
+        frames = frames or count_frames(samples, window_samples, hop_samples)
         edges = [(0, 0)] * (signal.ndim - 1) + [(fft_size // 2, fft_size + hop_samples)]
         signal = np.pad(signal, edges, mode="reflect")
+    else:
+        frames = 1 + (samples - fft_size) // hop_samples
     window = padded_window(window_samples, fft_size)
     columns = [np.fft.rfft(signal[..., k * hop_samples : k * hop_samples + fft_size] * window) for k in range(frames)]
     return np.stack(columns, axis=-2)

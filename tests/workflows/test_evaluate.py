@@ -2,12 +2,13 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from kseparation.audio.files import read_audio, write_audio
+from kseparation.data import builtin_music
+from kseparation.data.builtin import BuiltinSettings
 from kseparation.errors import CheckFailed, UserError
 from kseparation.workflows import evaluate as module
 from kseparation.workflows.evaluate import STEM_KEYS, TrackScores, evaluate, summarise
@@ -191,14 +192,16 @@ def test_one_sample_and_silence_are_finite(tmp_path, no_report):
     assert np.isfinite(values).all()
 
 
-def test_builtin_is_made_in_the_cache(songs, tmp_path, monkeypatch, no_report):
+def test_builtin_music_is_that_of_the_run(songs, tmp_path, monkeypatch, no_report):
     seen = []
-    monkeypatch.setattr(module, "prepare_builtin", lambda settings, cache: seen.append((settings, cache)) or songs)
+    monkeypatch.setattr(builtin_music, "prepare_builtin", lambda settings, cache: seen.append((settings, cache)) or songs)
     monkeypatch.setenv("KSEPARATION_CACHE", str(tmp_path / "cache"))
-    settings = SimpleNamespace()
-    summary = evaluate(ScaledMixture(), "builtin", "validation", out=tmp_path / "out", builtin_settings=settings)
-    assert seen == [(settings, tmp_path / "cache")]
+    (tmp_path / "config.yaml").write_text("data: {name: builtin, seed: 3, songs: {train: 2, test: 1}, song_seconds: 5.0}")
+    summary = evaluate(ScaledMixture(), "builtin", "validation", out=tmp_path / "out", run_folder=tmp_path)
+    assert seen == [(BuiltinSettings(seed=3, songs={"train": 2, "test": 1}, song_seconds=5.0), tmp_path / "cache")]
     assert summary["data"] == "builtin"
+    evaluate(ScaledMixture(), "builtin", "validation", out=tmp_path / "out")
+    assert seen[1][0] == BuiltinSettings()
 
 
 @pytest.mark.parametrize(
