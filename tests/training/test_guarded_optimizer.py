@@ -137,7 +137,7 @@ def test_percentiles_are_those_of_the_last_finite_norms() -> None:
 
 def test_the_loss_scale_halves_grows_and_has_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOSS_SCALE_GROWTH_STEPS", 3)
-    monkeypatch.setattr(module, "LARGEST_LOSS_SCALE", 4.0)
+    monkeypatch.setattr(module, "FIRST_LOSS_SCALE", 4.0)
     optimizer = GuardedOptimizer(keras.optimizers.SGD(0.0), loss_scaling=True)
     variable = keras.Variable(np.ones(2, "float32"))
     optimizer.build([variable])
@@ -146,6 +146,62 @@ def test_the_loss_scale_halves_grows_and_has_a_floor(monkeypatch: pytest.MonkeyP
         optimizer.apply([ops.convert_to_tensor(np.full(2, np.inf if bad else 1.0, "float32"))], [variable])
         scales.append(float(optimizer.loss_scale))
     assert scales == [2, 1, 1, 1, 1, 1, 2, 2, 2, 1]
+
+
+def test_a_fault_begins_the_count_of_good_steps_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOSS_SCALE_GROWTH_STEPS", 3)
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.0), loss_scaling=True)
+    stepped(optimizer, [[1.0] * 3, [1.0] * 3, [np.inf] * 3, [1.0] * 3, [1.0] * 3])
+    assert float(optimizer.loss_scale) == 2.0**14
+
+
+def test_finding_the_loss_scale_is_no_row_of_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_LOSS_SCALE", 4.0)
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.0), loss_scaling=True)
+    variable = keras.Variable(np.ones(3, "float32"))
+    optimizer.build([variable])
+    rows = []
+    for _ in range(4):
+        optimizer.apply([np.inf * ops.ones(3)], [variable])
+        rows.append((int(optimizer.skipped_in_a_row), int(optimizer.skipped_steps)))
+    assert rows == [(0, 1), (0, 2), (1, 3), (2, 4)]
+
+
+def test_the_loss_scale_is_undone_before_the_norm_is_limited() -> None:
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(1.0), FixedNorm(0.5), loss_scaling=True)
+    (value,) = stepped(optimizer, [[0.3 * 2**15, 0.0, 0.4 * 2**15]], start=(0.0, 0.0, 0.0))
+    np.testing.assert_allclose(value, [-0.3, 0.0, -0.4], rtol=1e-6)
+    assert int(optimizer.clipped_steps) == 0
+
+
+@pytest.mark.parametrize("inner", [keras.optimizers.SGD(1e38), keras.optimizers.Adam(0.1, epsilon=0.0)], ids=["overflow", "0/0"])
+def test_an_update_that_is_not_finite_is_rejected(inner) -> None:
+    optimizer = GuardedOptimizer(inner, averaging=0.9)
+    values = stepped(optimizer, [[10.0, 0.0, 1.0], [20.0, 0.0, 2.0]])
+    np.testing.assert_array_equal(values, [[1.0, -2.0, 3.0]] * 2)
+    assert (int(optimizer.skipped_steps), int(optimizer.skipped_in_a_row), int(optimizer.iterations)) == (2, 2, 0)
+    assert all(np.isfinite(numbers(variable)).all() for variable in optimizer.variables)
+
+
+def test_averages_may_begin_after_the_optimizer() -> None:
+    inner, variable = keras.optimizers.SGD(0.0), keras.Variable(np.ones(3, "float32"))
+    inner.build([variable])
+    for _ in range(5):
+        inner.apply([ops.ones(3)], [variable])
+    optimizer = GuardedOptimizer(inner, averaging=0.9)
+    optimizer.build([variable])
+    optimizer.apply([ops.ones(3)], [variable])
+    np.testing.assert_array_equal(numbers(optimizer.averages[0]), [1.0, 1.0, 1.0])
+
+
+def test_the_average_is_short_at_first() -> None:
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(1.0), averaging=0.999)
+    values = stepped(optimizer, [[1.0, 0.0, 0.0]] * 4)
+    average = values[0].astype("float64")
+    for applied, value in enumerate(values[1:], start=1):
+        decay = (1 + applied) / (10 + applied)
+        average = decay * average + (1 - decay) * value
+    np.testing.assert_allclose(numbers(optimizer.averages[0]), average, rtol=1e-6)
 
 
 def test_a_bad_micro_batch_halves_the_loss_scale_once() -> None:

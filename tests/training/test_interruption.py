@@ -7,6 +7,14 @@ import pytest
 from kseparation.training.interruption import Interruption
 
 
+@pytest.fixture(autouse=True)
+def as_in_the_foreground():
+    """A shell that starts the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_it_is_acted_upon(number: int, capfd) -> None:
     before = signal.getsignal(number)

@@ -61,11 +61,38 @@ def test_a_stopped_training_saves_the_step_and_raises(tmp_path: Path) -> None:
     batches = tiny_batches(6)
     for index in (2, 3):
         batches[index][0][...] = np.inf
-    with pytest.raises(TrainingStopped, match="2 steps in a row .* the state is sound and saved in .*checkpoints/4. The faults are in .*metrics.jsonl"):
+    with pytest.raises(TrainingStopped, match="2 steps in a row .* the state after the last accepted one is saved in .*checkpoints/4. The faults are in .*metrics.jsonl"):
         run(tmp_path, batches, in_a_row=2)
     checkpoint = CheckpointStore(tmp_path / "checkpoints").load_latest()
     assert checkpoint.step == 4
     assert all(np.isfinite(value).all() for name, value in checkpoint.arrays.items() if not name.endswith("gradient_norm"))
+
+
+def test_a_validation_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = ValidationSet.__getitem__
+    monkeypatch.setattr(ValidationSet, "__getitem__", lambda self, index: tuple(np.nan * part for part in evaluate(self, index)) if len(self) == 1 else evaluate(self, index))
+    with pytest.raises(TrainingStopped, match="the validation loss after epoch 1 is nan"):
+        run(tmp_path, tiny_batches(3), epochs=2)
+    assert CheckpointStore(tmp_path / "checkpoints").load_latest().step == 3
+    assert not (tmp_path / "model.keras").exists() and (tmp_path / "last.keras").exists()
+
+
+def test_the_best_of_an_earlier_process_stays_the_best(tmp_path: Path) -> None:
+    class Model:
+        stop_training = False
+
+        def save(self, path):
+            Path(path).write_text("saved")
+
+    best = KeepBest(tmp_path, patience=2, progress={"best_loss": (0.5).hex(), "best_epoch": 3})
+    best.set_model(Model())
+    best.model.optimizer = None
+    best.on_epoch_end(4, {"val_total": 0.6})
+    assert not (tmp_path / "model.keras").exists() and not best.ended_early
+    best.on_epoch_end(5, {"val_total": 0.7})
+    assert best.ended_early and best.model.stop_training
+    assert best.progress() == {"best_loss": (0.5).hex(), "best_epoch": 3, "ended_early": True}
+    assert KeepBest(tmp_path, 2, best.progress()).ended_early
 
 
 def test_an_interruption_waits_for_the_last_micro_batch(tmp_path: Path) -> None:
@@ -85,4 +112,7 @@ def test_tensorboard_events_are_written_where_they_are_wanted(tmp_path: Path) ->
         run(tmp_path, tiny_batches(2), tensorboard=writer)
     assert not (tmp_path / "none").exists()
     data = b"".join(path.read_bytes() for path in (tmp_path / "events").iterdir())
+    with tensorboard_writer(tmp_path / "resumed", True, first_step=8) as writer:
+        writer.add_scalar("loss", 1.0, 9)
+        assert writer.purge_step == 9  # the event of the checkpoint's own step is not made again
     assert all(tag in data for tag in (b"train/loss", b"train/lr", b"validation/loss", b"validation/sdr_segments"))

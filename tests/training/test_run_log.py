@@ -1,5 +1,8 @@
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from kseparation.training.run_log import RunLog
 
@@ -11,6 +14,22 @@ def test_a_step_is_a_line_of_exact_numbers(tmp_path: Path) -> None:
     first, second = (tmp_path / "losses.log").read_text().splitlines()
     assert first == f"1 total={(0.1).hex()} waveform_l1={(3.0).hex()}"
     assert second == "2 total=nan waveform_l1=inf"
+
+
+def test_a_kill_while_it_is_cut_back_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RunLog(tmp_path) as log:
+        for step in range(1, 11):
+            log.step(step, {"total": float(step)})
+            log.event("train", step, 0, loss=float(step))
+    before = [(tmp_path / name).read_bytes() for name in ("losses.log", "metrics.jsonl")]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        RunLog(tmp_path, step=8)
+    assert [(tmp_path / name).read_bytes() for name in ("losses.log", "metrics.jsonl")] == before
 
 
 def test_an_event_is_json_without_nan(tmp_path: Path) -> None:

@@ -49,8 +49,17 @@ def test_a_guarded_training_ends_after_so_many_rejected_steps_in_a_row() -> None
     guard = TerminateOnNonFinite(in_a_row=3)
     model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.1)))
     fit(model, batches, [guard], epochs=2)
-    assert guard.reason == "3 steps in a row had a loss or gradient that is not finite, the last one batch 5 of epoch 0"
+    assert guard.reason == "3 steps in a row had a loss, gradient or weight that is not finite, the last one batch 5 of epoch 0"
     assert int(model.optimizer.seen_steps) == 6
+
+
+def test_losses_that_no_loss_scale_explains_end_a_training_in_mixed_precision() -> None:
+    batches = tiny_batches(8)
+    for index in (1, 3, 4, 5, 6):
+        batches[index][1][...] = np.nan
+    guard = TerminateOnNonFinite(in_a_row=3)
+    fit(tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.1), loss_scaling=True)), batches, [guard])
+    assert guard.reason.startswith("3 steps in a row") and guard.reason.endswith("batch 5 of epoch 0")
 
 
 def test_in_a_row_is_at_least_one() -> None:
@@ -96,6 +105,25 @@ def test_another_rule_takes_the_place_of_the_first() -> None:
     train(model, GradientClipping(percentile=50.0, history_steps=4), *data())
     assert isinstance(model.optimizer.inner_optimizer, keras.optimizers.Adam)
     assert int(model.optimizer.iterations) == 16 and np.count_nonzero(numbers(model.optimizer.norm_history)) == 4
+
+
+def test_another_rule_keeps_what_else_the_guard_does() -> None:
+    model = plain_model(GuardedOptimizer(keras.optimizers.SGD(0.1), accumulate_steps=4, averaging=0.9, loss_scaling=True))
+    GradientClipping(norm=1.0).set_model(model)
+    optimizer = model.optimizer
+    assert (optimizer.accumulate_steps, optimizer.averaging, optimizer.loss_scaling, optimizer.clipping.norm) == (4, 0.9, True, 1.0)
+
+
+def test_a_step_compiled_before_is_not_used_again() -> None:
+    model = plain_model(keras.optimizers.SGD(0.01))
+    train(model, keras.callbacks.Callback(), *data(rows=2))
+    train(model, GradientClipping(norm=1e-3), *data(rows=2))
+    assert int(model.optimizer.clipped_steps) == 1
+
+
+def test_a_fixed_loss_scale_is_refused() -> None:
+    with pytest.raises(ValueError, match="`loss_scale_factor` of the optimizer cannot be kept. Received: 1024"):
+        GradientClipping(norm=1.0).set_model(plain_model(keras.optimizers.SGD(0.1, loss_scale_factor=1024)))
 
 
 def test_a_bad_batch_in_somebody_elses_training_is_rejected() -> None:

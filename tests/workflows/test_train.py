@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import keras
@@ -11,13 +12,15 @@ import soundfile
 
 from kseparation.cli.main import main
 from kseparation.config import load_config
-from kseparation.data import SegmentBatches
-from kseparation.errors import MachineError, TrainingStopped, UserError
+from kseparation.data import SegmentBatches, ValidationSegments
+from kseparation.errors import CheckFailed, MachineError, TrainingStopped, UserError
 from kseparation.models import MODELS, load_model
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.run_lock import RunLock
 from kseparation.training.run_callbacks import KeepBest
+from kseparation.workflows import train as workflow
+from kseparation.workflows.build import build_dataset, build_objective
 from kseparation.workflows.train import train
 from tests.on_backend import numbers
 from tests.tiny_run import tiny_config, write_config
@@ -104,15 +107,19 @@ def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.root=nowhere", "`root` is not a folder. Received: nowhere"),
+        ("data.root=nowhere", "`data.root` is not a folder. Received: nowhere"),
         ("data.stems=[vocals,bass]", "A song lacks the stem `bass`"),
         ("model.width=7", "`bands` must divide"),
         ("model.widht=8", "Did you mean `width`"),
+        ("augment=[{name: remix, probability: 2.0}]", "`augment.0`: `probability` must lie between 0 and 1"),
+        ("training.optimizer.beta_1=-1.0", "`beta_1` must lie between 0 and below 1"),
+        ("data.stems=[vocals]\n--set=model.output=softmax_mask", "The songs hold more than `data.stems`, but the stems of this model add up"),
     ],
 )
 def test_nothing_is_written_where_config_or_data_are_wrong(tmp_path: Path, override: str, words: str, capsys) -> None:
     config = write_config(tmp_path)
-    assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run"), f"--set={override}"]) == 2
+    overrides = f"--set={override}".split("\n")
+    assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run"), *overrides]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -165,7 +172,7 @@ def test_one_bad_step_is_skipped_and_strict_training_ends_at_it(tmp_path: Path, 
     poison(monkeypatch, 1, 1)
     summary = train(tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "run").summary
     assert (summary["skipped_steps"], summary["steps"]) == (1, 3)
-    with pytest.raises(TrainingStopped, match="1 steps in a row had a loss or gradient that is not finite"):
+    with pytest.raises(TrainingStopped, match="1 steps in a row had a loss, gradient or weight that is not finite"):
         train(tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=3), run_dir=tmp_path / "strict", strict=True)
 
 
@@ -181,6 +188,101 @@ def test_a_changed_config_goes_on_where_it_is_allowed(tmp_path: Path, monkeypatc
     assert load_config(tmp_path / "run" / "config.yaml") == longer
     resumed = [row for row in rows(tmp_path / "run") if row["kind"] == "resume"]
     assert [(row["step"], row["from_backend"]) for row in resumed] == [(1, keras.backend.backend())]
+
+
+def test_a_finished_run_goes_on_where_more_is_allowed(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
+    longer = tiny_config(tmp_path, model=LINEAR, epochs=3)
+    with pytest.raises(UserError, match="`--allow` names no key of the config. Received: training.epoch. Did you mean `training.epochs`"):
+        train(longer, run_dir=tmp_path / "run", allow=["training.epoch"])
+    summary = train(longer, run_dir=tmp_path / "run", allow=["training.epochs"]).summary
+    assert (summary["steps"], summary["epochs"]) == (6, 3) and load_config(tmp_path / "run" / "config.yaml") == longer
+
+
+def test_a_change_that_the_checkpoint_cannot_follow_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 0, 1)
+    with pytest.raises(TrainingStopped):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run", strict=True)
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="The run cannot go on with another `training.accumulate_steps`: The checkpoint is of another"):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1, accumulate_steps=2), run_dir=tmp_path / "run", allow=["training"])
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+    assert train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run").summary["steps"] == 2
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, model=LINEAR)
+    train(config, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    for state in (tmp_path / "run" / "checkpoints").glob("*/state.npz"):
+        state.write_bytes(state.read_bytes()[:-40])
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "run.lock"}
+    with pytest.raises(CheckFailed, match="No checkpoint in .* is sound. Received: steps .2, 4., all damaged"):
+        train(config, run_dir=tmp_path / "run")
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_checkpoints_without_a_config_are_nobodys(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    train(config, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(UserError, match="has checkpoints but no config.yaml"):
+        train(config, run_dir=tmp_path / "run")
+
+
+def test_a_run_that_another_process_ended_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    check = workflow.check_tracks
+
+    def in_the_meantime(tracks):
+        monkeypatch.setattr(workflow, "check_tracks", check)
+        train(config, run_dir=tmp_path / "run")
+        return check(tracks)
+
+    monkeypatch.setattr(workflow, "check_tracks", in_the_meantime)
+    with pytest.raises(MachineError, match="Another process has just worked in"):
+        train(config, run_dir=tmp_path / "run")
+    assert len((tmp_path / "run" / "losses.log").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_end_is_the_same_where_reading_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, workers: int) -> None:
+    """Some backend then waits for the next batch in a thread of its own."""
+    poison(monkeypatch, 1, 99)
+    fast = SegmentBatches.batch
+    monkeypatch.setattr(SegmentBatches, "batch", lambda *place: time.sleep(0.2) or fast(*place))
+    config = write_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=14, max_skipped_in_a_row=2)
+    command = ["train", "--config", str(config), "--run_dir", str(tmp_path / "run"), f"--set=data.workers={workers}"]
+    assert main(command) == 4, capsys.readouterr().err
+
+
+def test_a_run_trains_on_what_its_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Songs, seed, augmentations, schedule and the averaged weights all arrive where they are used."""
+    read, seen = SegmentBatches.batch, []
+
+    def remembered(self, epoch, index):
+        seen.append(self)
+        return read(self, epoch, index)
+
+    monkeypatch.setattr(SegmentBatches, "batch", remembered)
+    overrides = ["seed=5", "augment=[{name: polarity, probability: 0.25}]", "data.workers=0", "logging.every_n_steps=1"]
+    config = tiny_config(
+        tmp_path, overrides, model=LINEAR, epochs=2, steps_per_epoch=5, accumulate_steps=2, warmup_steps=4, schedule="linear_tail", ema=0.9
+    )
+    train(config, run_dir=tmp_path / "run")
+    batches = seen[0]
+    assert [song.name for song in batches.songs] == ["a", "b"] and batches.seed == 5 and len(seen) == 20
+    assert [(type(one).__name__, one.probability) for one in batches.augmentations] == [("Polarity", 0.25)]
+    # The rate that the next step will have: up to the peak in four steps, down over the last 40 % of the six after them.
+    rates = [row["lr"] / 5e-4 for row in rows(tmp_path / "run") if row["kind"] == "train"]
+    np.testing.assert_allclose(rates, [0.5, 0.75, *[1.0] * 5, 2 / 2.4, 1 / 2.4, 0.0], atol=1e-5)
+    # The validation loss is that of the saved, averaged weights on the validation song.
+    model = keras.saving.load_model(tmp_path / "run" / "last.keras", custom_objects={"tests>TinySeparator": TinySeparator}, compile=False)
+    objective = build_objective(config)
+    mixtures, stems = ValidationSegments(build_dataset(config).tracks("validation"), config.data.stems, 800, 2)[0]
+    expected = float(numbers(objective(stems, model(mixtures, training=False))))
+    validated = [row["loss"] for row in rows(tmp_path / "run") if row["kind"] == "validation"]
+    assert validated[-1] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow  # one backend takes a minute to compile each
