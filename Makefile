@@ -29,7 +29,7 @@ test-without-keras: .venv/test/installed ffmpeg
 	KERAS_BACKEND=none .venv/test/bin/python $(PYTEST) $(WITHOUT_KERAS)
 
 $(BACKENDS:%=test-%): test-%: .venv/test/installed ffmpeg
-	KERAS_BACKEND=$* .venv/test/bin/python $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_KERAS))
+	KERAS_BACKEND=$* .venv/test/bin/python $(PYTEST) --doctest-modules kseparation tests $(addprefix --ignore=,$(WITHOUT_KERAS))
 
 test-jax-only: .venv/jax-only/installed
 	! .venv/jax-only/bin/python -c "import tensorflow" 2>/dev/null

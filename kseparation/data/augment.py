@@ -3,6 +3,7 @@
 To add one: a class here with `__call__(choices, draw, songs)`, a line in `AUGMENTATIONS`, a row in `tests/tiny.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -151,7 +152,13 @@ class Speed:
     def __call__(self, choices: Sequence[StemChoice], draw: np.random.Generator, songs: Sequence[Track], segment_samples: int):
         factors = np.exp(draw.uniform(np.log(self.low), np.log(self.high), len(choices)))
         places = [(choice.track, choice.start) for choice in choices]
-        return [replace(choice, speed=choice.speed * float(factors[places.index(place)])) for choice, place in zip(choices, places, strict=True)]
+        return [self._at(choice, choice.speed * float(factors[places.index(place)]), songs, segment_samples) for choice, place in zip(choices, places, strict=True)]
+
+    @staticmethod
+    def _at(choice, speed, songs, segment_samples):
+        # A faster stem needs more of the song, which begins earlier where it would run out.
+        latest = songs[choice.track].samples - math.ceil(segment_samples * speed) - 2
+        return replace(choice, speed=speed, start=max(0, min(choice.start, latest)))
 
 
 class Tilt:

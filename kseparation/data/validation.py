@@ -20,11 +20,6 @@ class ValidationSegments:
         batch_size: segments in a batch; a last batch that is not full is left out unless it is the only one.
         overlap: largest share of a segment that the next one of the same song repeats, 0 to below 1.
         most_segments: number of segments, where the songs are long enough.
-
-    Example:
-
-    >>> segments = ValidationSegments(songs, ["vocals", "drums"], 131072, batch_size=4)  # doctest: +SKIP
-    >>> mixtures, stems = segments[0]  # doctest: +SKIP
     """
 
     def __init__(

@@ -23,6 +23,7 @@ from kseparation.workflows.separate_plan import SeparateSettings, TrackPlan, out
 from kseparation.workflows.whole_track import separate_blocks
 
 _STALE_SECONDS = 60
+LOSSY_FORMATS = ("mp3", "ogg")
 
 
 def separate(
@@ -48,6 +49,8 @@ def separate(
     identity = ModelIdentity(model_name, model_hash)
     weights = output_weights(model.stems, settings)
     plans = plan_tracks(inputs, model.stems, settings, model_name)
+    if settings.residual and settings.format in LOSSY_FORMATS:
+        _say(f"{settings.format} files add up to the mixture only nearly; wav and flac do so within rounding")
     manifests: dict[int, Future | dict] = {}
     factors: dict[int, float | None] = {}
     with _work_folder(Path(settings.out)) as work, _encoders(settings.jobs) as encoders:

@@ -186,7 +186,9 @@ def _template_fields(template: str) -> set[str]:
     for _, field, specification, conversion in parsed:
         if field is None:
             continue
-        if field not in TEMPLATE_FIELDS or specification or conversion:
+        if field in TEMPLATE_FIELDS and (specification or conversion):
+            raise refuse(f"takes {{{field}}} without a conversion or format")
+        if field not in TEMPLATE_FIELDS:
             hint = did_you_mean(field, TEMPLATE_FIELDS)
             raise refuse(f"holds the unknown field {{{field}}}. {hint.rstrip('.')}")
         fields.add(field)
@@ -226,6 +228,6 @@ def _require_distinct(plans: list[TrackPlan]) -> None:
             if place in taken:
                 raise UserError(
                     f"`{path}` would be written for {name} of `{plan.info.path}`, but it {taken[place]}. "
-                    "Rename an input, or use {track} and {stem} in `filename`."
+                    "Rename an input or give the inputs in two calls with their own `out`, or use {track} and {stem} in `filename`."
                 )
             taken[place] = f"is already {name} of `{plan.info.path}`"

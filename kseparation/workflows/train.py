@@ -91,6 +91,9 @@ def train(
         check_tracks([*songs, *validation_songs])
         batches = SegmentBatches(songs, config.data.stems, segment_samples(config), config.training.batch_size, config.seed, augmentations)
         _check_rest(model, batches)
+        short = sum(song.samples < batches.segment_samples for song in songs)
+        if short:
+            print(f"{short} of {len(songs)} training songs are shorter than a segment: silence follows them", file=sys.stderr)
         with RunLock(choice.folder):
             check_still_chosen(choice)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)

@@ -88,6 +88,13 @@ def sung(tmp_path_factory):
     return TrackFolder(str(root), STEMS, SAMPLE_RATE, 2, validation_split=0.0)
 
 
+def test_a_faster_stem_does_not_run_out(sung) -> None:
+    length = 2 * SAMPLE_RATE - 800  # nearly the whole song, which at this speed is shorter than that
+    batches = SegmentBatches(sung.tracks("train"), STEMS, length - 2400, 4, 0, [AUGMENTATIONS["speed"](1.19, 1.19)])
+    for index in range(4):
+        assert np.abs(batches.batch(0, index)[1][:, 0, -100:]).max(axis=(1, 2)).min() > 0.2
+
+
 def first_stem(songs, **change):
     """One second of the first stem after a change of its plan."""
 

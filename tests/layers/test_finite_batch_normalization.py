@@ -54,3 +54,25 @@ def test_a_batch_that_is_not_finite_leaves_the_statistics_bit_for_bit(bad):
     assert before[1].tobytes() == after[1].tobytes()
     layer(batch(), training=True)
     assert np.all(numbers(layer.moving_mean) != before[0])
+
+
+def test_in_training_a_bias_in_front_moves_the_kept_mean_and_nothing_else():
+    layer, other, bias = built(momentum=0.75), built(momentum=0.75), np.array([0.5, -3.0], "float32")
+    with_bias, plain = numbers(layer(batch(), bias, training=True)), numbers(other(batch(), training=True))
+    np.testing.assert_allclose(with_bias, plain, atol=1e-6)
+    np.testing.assert_allclose(numbers(layer.moving_mean) - numbers(other.moving_mean), 0.25 * bias, atol=1e-5)
+    np.testing.assert_array_equal(numbers(layer.moving_variance), numbers(other.moving_variance))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_in_half_precision_it_still_counts_in_single(training):
+    """Squares of 300 are beyond what float16 holds."""
+    features = 300 * np.random.default_rng(1).choice([-1.0, 1.0], (4, 3, 5, 2)).astype("float32")
+    results = []
+    for policy in ("float32", "mixed_float16"):
+        layer = FiniteBatchNormalization(dtype=policy)
+        layer.build(features.shape)
+        layer.moving_variance.assign([9e4, 1.1e5])
+        results.append(numbers(layer(features.astype(layer.compute_dtype), training=training)).astype("float32"))
+        assert numbers(layer.moving_variance).dtype == "float32" and np.all(numbers(layer.moving_variance) > 8e4)
+    np.testing.assert_allclose(results[1], results[0], rtol=2e-3, atol=2e-3)

@@ -23,3 +23,11 @@ def test_silence_stays_silent_with_a_finite_gradient():
     layer.build(silence.shape)
     assert np.all(compute(layer, silence) == 0)
     assert np.all(np.isfinite(gradient_of(lambda x: keras.ops.sum(layer(x)), silence)))
+
+
+def test_in_half_precision_it_still_counts_in_single():
+    """Squares of 300 are beyond what float16 holds."""
+    features = np.full((2, 6), 300.0, "float16")
+    layer = RMSNorm(dtype="mixed_float16")
+    layer.build(features.shape)
+    np.testing.assert_allclose(compute(layer, features).astype("float32"), np.ones((2, 6)), rtol=2e-3)

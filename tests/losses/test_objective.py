@@ -32,6 +32,23 @@ def test_parts_are_named_and_weighted_and_add_up():
     assert total == pytest.approx(sum(parts.values()), rel=1e-6)
 
 
+def test_a_loss_of_weight_0_is_logged_as_it_is_and_does_not_count():
+    loss = objective(weights={"spectral": 0.0})
+    true, pred = batch()
+    parts = compute_parts(loss, true, pred)
+    assert parts["spectral/64"] == pytest.approx(compute_parts(loss.losses["spectral"], true, pred)["64"].mean(), rel=1e-5)
+    assert compute(loss, true, pred) == pytest.approx(parts["wave"], rel=1e-6)
+
+
+def test_a_loss_of_weight_0_cannot_spoil_the_others():
+    class Broken(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return np.nan * (y_true - y_pred)
+
+    loss = Objective({"wave": WaveformL1(), "broken": Broken()}, {"broken": 0.0})
+    assert np.isnan(compute_parts(loss, *batch())["broken"]) and np.isfinite(compute(loss, *batch()))
+
+
 def test_a_loss_of_one_part_has_its_own_name():
     loss = objective(windows=(64,))
     assert list(compute_parts(loss, *batch())) == loss.part_names() == ["wave", "spectral"]
@@ -51,3 +68,7 @@ def test_words_of_errors():
         objective(weights={"waves": 1.0})
     with pytest.raises(ValueError, match="`losses` needs at least one loss. Received: losses={}"):
         Objective({})
+    with pytest.raises(ValueError, match="A weight must be a number from 0 on. Received: weights.wave.=-1"):
+        objective(weights={"wave": -1.0})
+    with pytest.raises(ValueError, match="At least one loss needs a weight above 0"):
+        objective(weights={"wave": 0.0, "spectral": 0.0})

@@ -51,6 +51,18 @@ def test_loss_parts_and_sdr_are_logged_in_training_and_validation():
     assert logs["val_total"][0] == pytest.approx(logs["val_loss"][0], rel=1e-5)
 
 
+def test_losses_of_layers_count():
+    model = Halver(stems=("a", "b"), channels=1)
+    model.compile("sgd", Objective({"wave": WaveformL1()}), run_eagerly=True, jit_compile=False)
+    mixture, stems = noise(2, 60, 1), noise(2, 2, 60, 1)
+    before = model.evaluate(mixture, stems, verbose=0, return_dict=True)
+    model.share.regularizer = keras.regularizers.L2(100.0)
+    after = model.evaluate(mixture, stems, verbose=0, return_dict=True)
+    penalty = 100.0 * float(numbers(model.share)) ** 2
+    assert penalty > 1 and after["total"] - before["total"] == pytest.approx(penalty, rel=1e-4)
+    assert after["wave"] == before["wave"]
+
+
 def test_metrics_are_no_state_of_the_model():
     """A model file holds what the model is, not what it was scored with."""
     model = Halver(stems=("a", "b"), channels=1)

@@ -85,6 +85,32 @@ def test_softmax_masks_add_up_to_the_mixture(fold_frames):
     np.testing.assert_allclose(stems.sum(axis=1), mixture, rtol=0, atol=1e-5)
 
 
+def test_folding_stacks_neighbouring_frames_on_the_channels_of_their_band():
+    model = randomized(bands=2, fold_frames=3)
+    features = noise(1, 6, 5, 4)  # two bands of two channels
+    folded = compute(model._fold, features)
+    assert folded.shape == (1, 2, 5, 12)
+    for frame in range(6):
+        for band in range(2):
+            first = 6 * band + 2 * (frame % 3)
+            np.testing.assert_array_equal(folded[:, frame // 3, :, first : first + 2], features[:, frame, :, 2 * band : 2 * band + 2])
+    np.testing.assert_array_equal(compute(model._unfold, folded), features)
+
+
+def test_the_mixture_is_never_rounded_to_half_precision():
+    model = randomized(stems=("a", "b", "c"), bins=33, bands=3, width=6, output="softmax_mask", dtype="mixed_bfloat16")
+    mixture = noise(2, 333, 2)
+    np.testing.assert_allclose(compute(model, mixture).sum(axis=1), mixture, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_half_precision_gives_nearly_the_same(output, policy):
+    arguments = {"output": output, "bins": 33 if output == "softmax_mask" else 32, "bands": 1}
+    exact, half = (compute(randomized(**arguments, dtype=dtype), noise(1, 500, 2)) for dtype in ("float32", policy))
+    assert np.sqrt(np.mean((half - exact) ** 2) / np.mean(exact**2)) < (0.03 if policy == "mixed_bfloat16" else 0.004)
+
+
 @pytest.mark.parametrize("output", ["mask", "direct"])
 def test_bins_that_are_not_modelled_come_out_silent(output):
     samples = 640
@@ -149,8 +175,12 @@ def test_an_item_with_nan_does_not_touch_the_others(output):
         ({"bins": 0}, "Received: bins=0"),
         ({"bands": 3}, "`bands` must divide `bins` and `width`. Received: bands=3, bins=32, width=4"),
         ({"output": "masks"}, "`output` is unknown. Received: output=masks. Did you mean `mask`"),
-        ({"levels": 0}, "`levels` and `fold_frames` must be at least 1. Received: levels=0, fold_frames=1"),
-        ({"fold_frames": 0}, "Received: levels=2, fold_frames=0"),
+        ({"levels": 0}, "`levels` must be at least 1. Received: levels=0"),
+        ({"fold_frames": 0}, "`fold_frames` must be at least 1. Received: fold_frames=0"),
+        ({"hop_samples": 64}, "`hop_samples` must lie between 1 and half of `window_samples`, .* Received: hop_samples=64, window_samples=64"),
+        ({"hop_samples": 0}, "`hop_samples` must lie between 1 and half"),
+        ({"transformers": -1}, "`transformers` must not be negative"),
+        ({"dropout": 1.0}, "`dropout` lie in"),
     ],
 )
 def test_words_of_errors(arguments, words):

@@ -49,3 +49,11 @@ def test_half_precision_comes_back_as_precise_as_it_went_in():
     query, key, value = parts(LONG_SEQUENCE)
     result = compute(lambda *parts: ops.cast(attend_one_by_one(*(ops.cast(part, "bfloat16") for part in parts)), "float32"), query, key, value)
     assert np.abs(result - definition(query, key, value)).max() < 2e-2
+
+
+def test_scores_beyond_float16_are_no_matter():
+    """60 products of 40 and 40 sum up to 96,000; float16 ends at 65,504."""
+    query = key = np.full((1, LONG_SEQUENCE, 1, 60), 40.0, "float32")
+    value = np.ones((1, LONG_SEQUENCE, 1, 60), "float32")
+    result = compute(lambda *parts: ops.cast(attend(*(ops.cast(part, "float16") for part in parts)), "float32"), query, key, value)
+    np.testing.assert_allclose(result, value, rtol=2e-3)

@@ -52,8 +52,8 @@ def test_templates(tmp_path, filename, expected, manifest):
         ("{track.__class__}/{stem}", "unknown field {track.__class__}"),
         ("{track[0]}", "unknown field"),
         ("{}/{stem}", "unknown field {}"),
-        ("{track!r}", "unknown field {track}"),
-        ("{track:>9}", "unknown field {track}"),
+        ("{track!r}", "takes {track} without a conversion"),
+        ("{track:>9}", "takes {track} without a conversion"),
         ("{track", "is no template"),
         ("../{track}/{stem}", "must name a file inside `out`"),
         ("{track}/../../{stem}", "must name a file inside `out`"),
@@ -111,7 +111,7 @@ def test_collisions_are_refused_before_any_work(tmp_path):
     (tmp_path / "b").mkdir()
     inputs = [song(tmp_path), song(tmp_path / "b")]
     refused(tmp_path, inputs, r"song/vocals.wav` would be written .* is already vocals of .*song.wav")
-    refused(tmp_path, inputs[:1], "Rename an input, or use {track} and {stem}", filename="{track}.{ext}")
+    refused(tmp_path, inputs[:1], "Rename an input or give the inputs in two calls with their own `out`, or use {track} and {stem}", filename="{track}.{ext}")
     refused(tmp_path, inputs[:1], "but it is an input", filename="{track}.{ext}", stems=("vocals",), out=tmp_path)
 
 

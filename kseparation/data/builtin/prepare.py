@@ -29,10 +29,6 @@ def prepare_builtin(settings: BuiltinSettings, cache: Path, progress: bool = Tru
 
     Raises:
         UserError: `settings.renderer` is `sampled` and its packages are missing.
-
-    Example:
-
-    >>> prepare_builtin(BuiltinSettings(songs={"train": 2}, song_seconds=4.0), cache_folder())  # doctest: +SKIP
     """
     renderer, reason = resolve_renderer(settings.renderer)
     root = Path(cache) / "builtin" / settings_digest(settings, renderer)
