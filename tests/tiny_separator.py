@@ -1,10 +1,11 @@
-"""A separator of a few weights that compiles at once, with batch statistics, and batches for it."""
+"""A separator of a few weights that compiles at once, with batch statistics and dropout, and batches for it."""
 
 import keras
 import numpy as np
 from keras import ops
 
 from kseparation.layers import FiniteBatchNormalization
+from kseparation.layers.seeded_dropout import seeded_dropout
 from kseparation.losses import LOSSES, Objective
 from kseparation.models.base import Separator
 from kseparation.training.validation_set import ValidationSet
@@ -16,10 +17,13 @@ SAMPLES = 16
 
 @keras.saving.register_keras_serializable("tests")
 class TinySeparator(Separator):
-    def __init__(self, normalize: bool = True, stems=STEMS, sample_rate=8000, channels=CHANNELS, segment_samples=SAMPLES, **kwargs):
+    def __init__(
+        self, normalize: bool = True, dropout: float = 0.0, stems=STEMS, sample_rate=8000, channels=CHANNELS, segment_samples=SAMPLES, **kwargs
+    ):
         super().__init__(stems, sample_rate, channels, segment_samples, **kwargs)
         self.has_statistics = normalize
         self.normalize = FiniteBatchNormalization(name="normalize") if normalize else None
+        self.dropout = seeded_dropout(dropout, name="dropout") if dropout else None
         self.dense = keras.layers.Dense(len(STEMS) * CHANNELS, name="dense")
 
     def build(self, input_shape):
@@ -30,6 +34,7 @@ class TinySeparator(Separator):
 
     def call(self, mixture, training=False):
         features = self.normalize(mixture, training=training) if self.normalize else mixture
+        features = self.dropout(features, training=training) if self.dropout else features
         stems = ops.reshape(self.dense(features), (-1, ops.shape(mixture)[1], len(STEMS), CHANNELS))
         return ops.transpose(stems, (0, 2, 1, 3))
 

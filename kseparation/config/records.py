@@ -67,7 +67,7 @@ class ComponentConfig(Record):
 
 
 class LossConfig(ComponentConfig):
-    """One part of the loss. `weight` multiplies it in the sum; 0 leaves it in the log only."""
+    """One part of the loss. `weight` multiplies it in the sum; with 0 it is logged as it is and does not count."""
 
     weight: float = Field(1.0, ge=0)
 
@@ -133,7 +133,7 @@ class TrainingConfig(Record):
         clip_norm: largest norm of all gradients together; None does not clip.
         ema: decay of the running mean of the weights that is validated and saved, in [0, 1); 0 is none.
         dtype_policy: Keras dtype policy; spectra, losses and metrics stay float32.
-        jit_compile: true, false, or `auto` for what Keras thinks best.
+        jit_compile: true, false, or `auto`: on TensorFlow and JAX, where it pays.
         early_stopping_patience: epochs without a better validation before the end; None trains to the last epoch.
         keep_checkpoints: newest checkpoints kept.
         rematerialise: recompute attention in the backward pass, for less memory.

@@ -53,7 +53,7 @@ class BandConvolution(keras.layers.Layer):
         """The convolution with weights of the same shapes that a layer around this one has changed."""
         kernel = ops.cast(kernel, self.compute_dtype)
         bias = None if bias is None else ops.cast(bias, self.compute_dtype)
-        # The one branch by backend: measured, see the class docstring.
+        # A branch by backend: measured, see the class docstring.
         if keras.backend.backend() == "torch":
             return self._convolve_grouped(features, kernel, bias)
         convolved = self._convolve_bands(features, kernel)

@@ -6,12 +6,13 @@ from keras import ops
 
 from kseparation.layers.initializers import FanInUniform
 from kseparation.layers.rms_norm import RMSNorm
+from kseparation.layers.seeded_dropout import seeded_dropout
 from kseparation.ops.attention import attend
 
 THETA = 10000.0
 
 
-def rotate(features, positions: int | None = None):
+def rotate(features):
     """Turns each pair of features by an angle that grows with the position, so that a product of two depends on their distance only.
 
     Feature `i` is paired with feature `i + size / 2`; the angle of pair `i` at position `n` is `n * 10000 ** (-2 i / size)`.
@@ -26,8 +27,7 @@ def rotate(features, positions: int | None = None):
     """
     half = features.shape[-1] // 2
     frequencies = THETA ** (-np.arange(half, dtype="float32") / half)
-    count = ops.shape(features)[-3] if positions is None else positions
-    angles = ops.cast(ops.arange(count), "float32")[:, None, None] * ops.convert_to_tensor(frequencies)  # (positions, 1, half)
+    angles = ops.cast(ops.arange(ops.shape(features)[-3]), "float32")[:, None, None] * ops.convert_to_tensor(frequencies)  # (positions, 1, half)
     cosine, sine = ops.cast(ops.cos(angles), features.dtype), ops.cast(ops.sin(angles), features.dtype)
     first, second = features[..., :half], features[..., half:]
     return ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
@@ -59,7 +59,7 @@ class RotaryAttention(keras.layers.Layer):
         self.head_size = head_size
         self.dropout = dropout
         self.norm = RMSNorm(dtype=self.dtype_policy, name="norm")
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop") if dropout else None
+        self.drop = seeded_dropout(dropout, dtype=self.dtype_policy, name="drop") if dropout else None
 
     def build(self, input_shape):
         features, inner = input_shape[-1], self.heads * self.head_size
@@ -121,7 +121,7 @@ class RotaryTransformer(keras.layers.Layer):
         self.dropout = dropout
         self.attention = RotaryAttention(heads, head_size, dropout, dtype=self.dtype_policy, name="attention")
         self.norm = RMSNorm(dtype=self.dtype_policy, name="norm")
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop") if dropout else None
+        self.drop = seeded_dropout(dropout, dtype=self.dtype_policy, name="drop") if dropout else None
 
     def build(self, input_shape):
         features, hidden = input_shape[-1], input_shape[-1] * self.expansion

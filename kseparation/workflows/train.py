@@ -15,7 +15,7 @@ from kseparation.data.input_check import check_tracks
 from kseparation.errors import CheckFailed, UserError
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData, read_history
-from kseparation.storage.atomic import read_json, write_json, write_text_atomic
+from kseparation.storage.atomic import read_json, remove_temporary, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.run_lock import RunLock
 from kseparation.training import TerminateOnNonFinite
@@ -96,6 +96,7 @@ def train(
             print(f"{short} of {len(songs)} training songs are shorter than a segment: silence follows them", file=sys.stderr)
         with RunLock(choice.folder):
             check_still_chosen(choice)
+            remove_temporary(choice.folder)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
             store = CheckpointStore(choice.folder / CHECKPOINTS, keep=config.training.keep_checkpoints)
             progress = _restore(model, store, changed)

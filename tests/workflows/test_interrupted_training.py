@@ -1,35 +1,27 @@
-"""Training in processes that are killed and started again, and models that cross backends."""
+"""Training in processes that are killed and started again."""
 
 import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
 from kseparation.storage.checkpoints import CheckpointStore
 from tests.tiny_run import COMMAND, child_environment, write_config
 
-EPOCHS, STEPS = 7, 3
-BACKENDS = ("tensorflow", "torch", "jax")
-OPEN_AND_SEPARATE = """
-import sys, numpy as np
-from kseparation.models import load_model
-model = load_model(sys.argv[1])
-np.save(sys.argv[2], model.predict_segments(np.load(sys.argv[3])))
-"""
+EPOCHS, STEPS = 7, 25
+# All kinds of state: statistics, seeds of dropout, averages, accumulated gradients, moments.
+MODEL = {"name": "tiny_separator", "dropout": 0.3}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Path:
     """Folder with the config, the songs and the finished run `undisturbed`."""
     folder = tmp_path_factory.mktemp("runs")
-    write_config(folder, epochs=EPOCHS, steps_per_epoch=STEPS, accumulate_steps=2)
+    write_config(folder, model=MODEL, epochs=EPOCHS, steps_per_epoch=STEPS, accumulate_steps=2)
     done = subprocess.run(command(folder, "undisturbed"), env=child_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -66,7 +58,6 @@ def losses(folder: Path, name: str) -> bytes:
     return (folder / name / "losses.log").read_bytes()
 
 
-@pytest.mark.slow
 def test_a_run_killed_three_times_is_that_which_was_never_disturbed(undisturbed: Path) -> None:
     draw = random.Random(11)
     for epoch in (1, 3, 5):
@@ -81,7 +72,6 @@ def test_a_run_killed_three_times_is_that_which_was_never_disturbed(undisturbed:
     assert len(losses(undisturbed, "killed").splitlines()) == EPOCHS * STEPS
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_goes_on_inside_the_epoch(undisturbed: Path) -> None:
     for number, epoch, code in ((signal.SIGINT, 2, 130), (signal.SIGTERM, 4, 143)):
         ended, words = run_and_signal(undisturbed, "interrupted", epoch, 0.4, number)
@@ -93,19 +83,3 @@ def test_an_interrupted_run_goes_on_inside_the_epoch(undisturbed: Path) -> None:
     assert losses(undisturbed, "interrupted") == losses(undisturbed, "undisturbed")
     summaries = [json.loads((undisturbed / name / "summary.json").read_text()) for name in ("interrupted", "undisturbed")]
     assert summaries[0] | {"run": ""} == summaries[1] | {"run": ""}
-
-
-@pytest.mark.slow
-def test_a_model_gives_the_same_on_every_backend(undisturbed: Path) -> None:
-    mixtures = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 900, 2)).astype("float32")
-    np.save(undisturbed / "mixtures.npy", mixtures)
-    outputs = {}
-    for backend in BACKENDS:
-        out = undisturbed / f"{backend}.npy"
-        code = [sys.executable, "-c", OPEN_AND_SEPARATE, str(undisturbed / "undisturbed"), str(out), str(undisturbed / "mixtures.npy")]
-        subprocess.run(code, env={**child_environment(), "KERAS_BACKEND": backend}, check=True, capture_output=True)
-        outputs[backend] = np.load(out)
-    trained_on = outputs[keras.backend.backend()]
-    assert np.sqrt(np.mean(trained_on**2)) > 0.01
-    for output in outputs.values():
-        assert np.abs(output - trained_on).max() <= 1e-4 * np.abs(trained_on).max()
