@@ -61,7 +61,7 @@ def _check_archive(file):
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError, ValueError, NotImplementedError) as error:  # the last is zipfile's word for an unknown compression
         raise UserError(f"Not a sound .keras file: {file}. It is truncated, damaged or of another kind ({error}). Copy or train it again.") from error
     if damaged:
         raise UserError(f"The model file is damaged: {file}, in its part `{damaged}`. Copy it again.")

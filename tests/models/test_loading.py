@@ -77,6 +77,19 @@ def test_flipped_byte_is_refused(tmp_path, part):
     assert f"The model file is damaged: {path}, in its part `{part}`" in words or "Not a sound .keras file" in words
 
 
+def test_a_compression_that_python_does_not_know_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    shutil.copy(GOOD, path)
+    with zipfile.ZipFile(path) as archive:
+        archived, directory = archive.infolist()[0], archive.start_dir
+    content = bytearray(path.read_bytes())
+    for place in (archived.header_offset + 8, directory + 10):  # its number stands in both headers
+        content[place : place + 2] = (99).to_bytes(2, "little")
+    path.write_bytes(content)
+    words = refusal(path)
+    assert "Not a sound .keras file" in words and "compression method is not supported" in words
+
+
 def test_text_is_refused(tmp_path):
     path = tmp_path / "notes.keras"
     path.write_text("not a model")
