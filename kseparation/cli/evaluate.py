@@ -30,26 +30,16 @@ def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, An
     from kseparation.workflows.evaluate import evaluate
 
     run = Path(flags.model) if Path(flags.model).is_dir() else None
-    model = load_model(flags.model)
-    settings = _settings_of(run)
     return evaluate(
-        model,
+        load_model(flags.model),
         flags.data,
         subset=flags.subset,
-        metrics=tuple(flags.metrics or settings.metrics),
+        metrics=flags.metrics,
         out=flags.out,
-        overlap=settings.overlap if flags.overlap is None else flags.overlap,
+        overlap=flags.overlap,
         model_name=model_name(flags.model),
         run_folder=run,
     )
-
-
-def _settings_of(run: Path | None) -> Any:
-    from kseparation.config import load_config
-    from kseparation.config.records import EvaluationConfig
-
-    file = run / "config.yaml" if run else None
-    return load_config(file).evaluation if file and file.is_file() else EvaluationConfig(metrics=("sdr", "si_sdr"))
 
 
 VERB = Verb("evaluate", "Scores a model on a data set, beside predictors without a network.", _define, _run)

@@ -40,7 +40,7 @@ def demo(minutes: float = 10.0, out: str | Path = "demo") -> dict:
     model = load_model(model_file)
     dataset = build_dataset(config)
     print("2/3 scoring songs that the training has not heard", file=sys.stderr)
-    summary = evaluate(model, str(dataset.root), out=out / "results", overlap=config.evaluation.overlap, model_name="demo", run_folder=run)
+    summary = evaluate(model, str(dataset.root), out=out / "results", model_name="demo", run_folder=run)
     print("3/3 separating one of them", file=sys.stderr)
     song = dataset.tracks("test")[0]
     settings = SeparateSettings(out=out / "separated", filename="{model}/" + song.name + "/{stem}.{ext}", overlap=config.evaluation.overlap)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from kseparation.config import load_config
 from kseparation.config.arguments import check_arguments
-from kseparation.config.records import DataConfig
+from kseparation.config.records import DataConfig, EvaluationConfig, RunConfig
 from kseparation.data.builtin_music import BuiltinMusic
 from kseparation.data.track_folder import SPLITS, TrackFolder
 from kseparation.errors import UserError, did_you_mean
@@ -54,9 +54,9 @@ def evaluate(
     model: Any,
     data: str,
     subset: str = "test",
-    metrics: Sequence[str] = ("sdr", "si_sdr"),
+    metrics: Sequence[str] | None = None,
     out: str | Path = "results",
-    overlap: float = 0.5,
+    overlap: float | None = None,
     model_name: str | None = None,
     run_folder: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -69,11 +69,11 @@ def evaluate(
         model: a separator: `stems`, `sample_rate`, `channels`, `segment_samples` and `predict_segments`.
         data: `builtin`, or the root of a data set. Built-in music, and the songs put aside for validation, are those of the run where `run_folder` is given.
         subset: `test`, `validation` or `train`.
-        metrics: `sdr` and `si_sdr`. `sdr` is always scored, because the trivial predictors are compared by it.
+        metrics: `sdr` and `si_sdr`; by default those of the run, else both. `sdr` is always scored, because the trivial predictors are compared by it.
         out: folder for the results.
-        overlap: part of a segment shared with the next, 0 to below 1. Defaults to 0.5.
+        overlap: part of a segment shared with the next, 0 to below 1; by default that of the run, else 0.5.
         model_name: how the model is called in the results. Defaults to its `name`.
-        run_folder: of the training, for its data settings and for the curves and the config in the report.
+        run_folder: of the training, for its settings of data and evaluation, and for the curves and the config in the report.
 
     Returns:
         what `summary.json` holds: `model`, `data`, `subset`, `tracks` (their number), `stems`, `mean`, `trivial`
@@ -83,8 +83,11 @@ def evaluate(
         UserError: unknown subset or metric, no songs, or a song lacks a stem of the model.
         CheckFailed: the model gives values that are not finite.
     """
+    run = _config_of(run_folder)
+    metrics = run.evaluation.metrics if metrics is None else metrics
+    overlap = run.evaluation.overlap if overlap is None else overlap
     _check_names(subset, metrics)
-    tracks, training = _open_data(model, data, subset, run_folder)
+    tracks, training = _open_data(model, data, subset, run.data)
     out = Path(out)
     require_writable(out / "summary.json")
     predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
@@ -140,10 +143,14 @@ def _check_names(subset: str, metrics: Sequence[str]) -> None:
             )
 
 
-def _open_data(model: Any, data: str, subset: str, run_folder: str | Path | None) -> tuple[list, list]:
+def _config_of(run_folder: str | Path | None) -> RunConfig:
+    file = Path(run_folder) / "config.yaml" if run_folder else None
+    return load_config(file) if file and file.is_file() else RunConfig(evaluation=EvaluationConfig(metrics=tuple(TRACK_METRICS)))
+
+
+def _open_data(model: Any, data: str, subset: str, trained_on: DataConfig) -> tuple[list, list]:
     if data != "builtin" and not Path(data).is_dir():
         raise UserError(f"`--data` is not a folder. Received: {data}. Give `builtin`, or a folder that holds test/<song>/<stem>.wav.")
-    trained_on = _data_config(run_folder)
     options = {"stems": model.stems, "sample_rate": model.sample_rate, "channels": model.channels}
     if data == "builtin":
         own = trained_on.arguments if trained_on.name == "builtin" else {}
@@ -151,11 +158,6 @@ def _open_data(model: Any, data: str, subset: str, run_folder: str | Path | None
     else:
         songs = TrackFolder(data, **options, validation_split=trained_on.validation_split)
     return songs.tracks(subset), songs.tracks("train") if songs.has("train") else []
-
-
-def _data_config(run_folder: str | Path | None) -> DataConfig:
-    file = Path(run_folder) / "config.yaml" if run_folder else None
-    return load_config(file).data if file and file.is_file() else DataConfig()
 
 
 def _score_track(

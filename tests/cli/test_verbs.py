@@ -110,16 +110,14 @@ def test_evaluate_names_the_model_and_its_run(stand_in, tmp_path: Path) -> None:
     assert arguments == ("the model", "builtin")
     assert keywords == {
         "subset": "train",
-        "metrics": ("sdr",),
+        "metrics": ["sdr"],
         "out": "results",
-        "overlap": 0.5,
+        "overlap": None,
         "model_name": tmp_path.name,
         "run_folder": tmp_path,
     }
-    (tmp_path / "config.yaml").write_text("evaluation: {metrics: [si_sdr], overlap: 0.25}")
-    run(evaluate.VERB, f"--model={tmp_path}")
-    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr", "--overlap=0.75")
-    assert [(one["metrics"], one["overlap"]) for _, _, one in calls[1:]] == [(("si_sdr",), 0.25), (("sdr",), 0.75)]
+    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr,si_sdr", "--overlap=0.75")
+    assert (calls[1][2]["metrics"], calls[1][2]["overlap"]) == (["sdr", "si_sdr"], 0.75)
 
 
 def test_demo_hands_over_its_flags(stand_in) -> None:

@@ -192,6 +192,22 @@ def test_one_sample_and_silence_are_finite(tmp_path, no_report):
     assert np.isfinite(values).all()
 
 
+def test_metrics_and_overlap_are_those_of_the_run_unless_given(songs, tmp_path, monkeypatch, no_report):
+    overlaps, separate = [], module.separate_blocks
+
+    def remembered(model, read, samples, overlap):
+        overlaps.append(overlap)
+        return separate(model, read, samples, overlap)
+
+    monkeypatch.setattr(module, "separate_blocks", remembered)
+    (tmp_path / "config.yaml").write_text("evaluation: {metrics: [sdr], overlap: 0.25}")
+    scored = []
+    for arguments in ({}, {"run_folder": tmp_path}, {"run_folder": tmp_path, "overlap": 0.75, "metrics": ["si_sdr"]}):
+        summary = evaluate(ScaledMixture(), str(songs), "validation", out=tmp_path / "out", **arguments)
+        scored.append((overlaps.pop(), summary["mean"]["si_sdr"] is not None))
+    assert scored == [(0.5, True), (0.25, False), (0.75, True)]
+
+
 def test_builtin_music_is_that_of_the_run(songs, tmp_path, monkeypatch, no_report):
     seen = []
     monkeypatch.setattr(builtin_music, "prepare_builtin", lambda settings, cache: seen.append((settings, cache)) or songs)

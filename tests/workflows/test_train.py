@@ -311,6 +311,15 @@ def test_a_run_trains_on_what_its_config_says(tmp_path: Path, monkeypatch: pytes
     assert validated[-1] == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_run_follows_from_its_seed(tmp_path: Path) -> None:
+    def losses(name, seed):
+        train(tiny_config(tmp_path, [f"seed={seed}"], model=LINEAR, epochs=1), run_dir=tmp_path / name)
+        return (tmp_path / name / "losses.log").read_bytes()
+
+    first = losses("first", 5)
+    assert losses("again", 5) == first != losses("other", 6)
+
+
 @pytest.mark.slow  # one backend takes a minute to compile each
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) -> None:
