@@ -85,10 +85,11 @@ class LogSteps(keras.callbacks.Callback):
         if self._skipped is not None and skipped > self._skipped:
             self.log.event("fault", self.step, self._epoch, skipped_steps=skipped, skipped_in_a_row=int(optimizer.skipped_in_a_row), **self._named(parts))
         self._skipped = skipped
+        rate, self._next_rate = self._next_rate, float(optimizer.learning_rate)
         self._bar.update()
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in parts.items()})
         if self.step % self.every_n_steps == 0:
-            self._event(parts, skipped)
+            self._event(parts, rate, skipped)
 
     @property
     def between_steps(self) -> bool:
@@ -97,14 +98,14 @@ class LogSteps(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._skipped = int(self.model.optimizer.skipped_steps) if self.model.optimizer.built else 0
+        self._next_rate = float(self.model.optimizer.learning_rate)
 
     @staticmethod
     def _named(parts):
         return {"loss": parts["total"], **{name: value for name, value in parts.items() if name != "total"}}
 
-    def _event(self, parts, skipped):
-        optimizer = self.model.optimizer
-        state = {"lr": float(optimizer.learning_rate), "grad_norm": float(optimizer.gradient_norm), "skipped_steps": skipped}
+    def _event(self, parts, rate, skipped):
+        state = {"lr": rate, "grad_norm": float(self.model.optimizer.gradient_norm), "skipped_steps": skipped}
         self.log.event("train", self.step, self._epoch, **self._named(parts), **state)
         if self.tensorboard is not None:
             for name, value in {**self._named(parts), **state}.items():

@@ -299,9 +299,9 @@ def test_a_run_trains_on_what_its_config_says(tmp_path: Path, monkeypatch: pytes
     batches = seen[0]
     assert [song.name for song in batches.songs] == ["a", "b"] and batches.seed == 5 and len(seen) >= 20
     assert [(type(one).__name__, one.probability) for one in batches.augmentations] == [("Polarity", 0.25)]
-    # The rate that the next step will have: up to the peak in four steps, down over the last 40 % of the six after them.
+    # Up to the peak in four steps, down over the last 40 % of the six after them.
     rates = [row["lr"] / 5e-4 for row in rows(tmp_path / "run") if row["kind"] == "train"]
-    np.testing.assert_allclose(rates, [0.5, 0.75, *[1.0] * 5, 2 / 2.4, 1 / 2.4, 0.0], atol=1e-5)
+    np.testing.assert_allclose(rates, [0.25, 0.5, 0.75, *[1.0] * 5, 2 / 2.4, 1 / 2.4], atol=1e-5)
     # The validation loss is that of the saved, averaged weights on the validation song.
     model = keras.saving.load_model(tmp_path / "run" / "last.keras", custom_objects={"tests>TinySeparator": TinySeparator}, compile=False)
     objective = build_objective(config)
