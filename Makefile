@@ -11,7 +11,7 @@ PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile
 
 # Tests that never import Keras: run once, with a backend name that would make the import fail. All others run on each backend.
 WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \
-	tests/test_errors.py tests/test_floors.py tests/test_house_rules.py)
+	tests/test_floors.py tests/test_house_rules.py)
 # Tests that need no package beyond requirements/jax.txt and pytest: they show that no other backend leaks in.
 JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metrics)
 

@@ -15,7 +15,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 # Keras calls these; their class says what they do.
 UNDOCUMENTED = {"build", "call", "get_config", "compute_output_shape", "compute_output_spec", "from_config"}
 # Test files that belong to no single module.
-HOUSE_TESTS = {"test_floors.py", "test_house_rules.py", "test_docs.py", "test_contracts.py"}
+HOUSE_TESTS = {"test_floors.py", "test_house_rules.py", "test_contracts.py"}
 
 
 def long_files(paths: list[Path]) -> list[str]:

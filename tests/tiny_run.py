@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
+import pytest
 import yaml
 
 from kseparation.config import RunConfig, load_config
+from kseparation.data import SegmentBatches
 from tests.songs import SAMPLE_RATE, STEMS, write_songs
 
 # A shell that starts the tests in the background has its children ignore Ctrl-C.
@@ -64,3 +67,16 @@ def child_environment() -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     root = str(Path(__file__).parents[1])
     return {**os.environ, "PYTHONPATH": root, "KERAS_BACKEND": keras.backend.backend(), **dict.fromkeys(names, "1")}
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:
+    """Makes `count` batches of the first epoch bad in their stems, from batch `first` on."""
+    sound = SegmentBatches.batch
+
+    def batch(self, epoch, index):
+        mixtures, stems = sound(self, epoch, index)
+        if epoch == 0 and first <= index < first + count:
+            stems[0, 0, 5, 0] = np.nan
+        return mixtures, stems
+
+    monkeypatch.setattr(SegmentBatches, "batch", batch)

@@ -73,12 +73,13 @@ class Track:
 
     @functools.cached_property
     def has_rest(self) -> bool:
-        """Whether the mixture holds more than the stems: above -40 dB of it in one of three excerpts of two seconds."""
+        """Whether the mixture holds more than the stems: above -40 dB of it in half a second of every five."""
         if self.mixture is None or not self.stems:
             return bool(self.others)
-        length = 2 * self.sample_rate
-        for quarter in (1, 2, 3):
-            start = max(0, self.samples * quarter // 4 - length // 2)
+        length = self.sample_rate // 2
+        excerpts = max(3, self.samples // (5 * self.sample_rate))
+        for number in range(excerpts):
+            start = max(0, int(self.samples * (number + 0.5) / excerpts) - length // 2)
             mixture, rest = self.read_mixture(start, length), self.read_rest(start, length)
             if np.sqrt(np.mean(np.square(rest))) > max(0.01 * np.sqrt(np.mean(np.square(mixture))), ROUNDING):
                 return True

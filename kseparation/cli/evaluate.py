@@ -19,7 +19,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "overlap", None, "Share of a segment that the next repeats; else that of the run, else 0.5.", flag_values=flags
     )
     absl_flags.DEFINE_string(
-        "out", "results", "Folder for the scores of each track and the summary.", flag_values=flags
+        "out", "results", "Folder for summary.json and report.html.", flag_values=flags
     )
 
 

@@ -36,8 +36,8 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "filename", "{model}/{track}/{stem}.{ext}", "Names of the files in --out.", flag_values=flags
     )
     absl_flags.DEFINE_boolean("residual", False, "Also write what the stems lack to the mixture.", flag_values=flags)
-    absl_flags.DEFINE_boolean("skip_existing", False, "Leave out tracks whose files are all there.", flag_values=flags)
-    absl_flags.DEFINE_integer("jobs", 1, "Files to read and write at once.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_boolean("skip_existing", False, "Leave out tracks that are done: by the same model, with the same settings, from the same file.", flag_values=flags)
+    absl_flags.DEFINE_integer("jobs", 1, "Tracks whose stems are encoded in the background while the next is separated.", lower_bound=1, flag_values=flags)
 
 
 def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, Any]:

@@ -6,16 +6,12 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-import kseparation
 from kseparation.cli.flags import Verb
-from kseparation.errors import UserError
-
-DEFAULT_CONFIG = "configs/demo/separation.yaml"
 
 
 def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
-        "config", None, f"YAML file of the run. Default: that of the run in --resume, else {DEFAULT_CONFIG}.", flag_values=flags
+        "config", None, "YAML file of the run. Default: that of the run in --resume, else configs/demo/separation.yaml.", flag_values=flags
     )
     absl_flags.DEFINE_multi_string(
         "set", [], "Change one value of the config: a.b=value. Repeatable; list items go by index.", flag_values=flags
@@ -57,23 +53,9 @@ def _config_path(flags: absl_flags.FlagValues) -> Path:
     resumed = Path(flags.resume) / "config.yaml"
     if flags.config is None and resumed.is_file():
         return resumed
-    return find_config(flags.config or DEFAULT_CONFIG)
+    from kseparation.config.demo import demo_config
 
-
-def find_config(path: str) -> Path:
-    """Returns the path of a config. One that comes with the package is found from any folder.
-
-    Raises:
-        UserError: `path` is the default config, and neither this folder nor the package has it.
-    """
-    if path != DEFAULT_CONFIG or Path(path).exists():
-        return Path(path)
-    shipped = Path(kseparation.__file__).parents[1] / path
-    if not shipped.exists():
-        raise UserError(
-            f"`--config` is required outside the project's folder. Received: nothing, and no {path} is here."
-        )
-    return shipped
+    return Path(flags.config) if flags.config else demo_config()
 
 
 VERB = Verb("train", "Trains a run; without flags a small one on music that it makes itself.", _define, _run)

@@ -1,6 +1,6 @@
 """Config file and `--set` overrides -> RunConfig, with everything that is wrong reported at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kseparation.config.overrides import apply_override, item_or_none
-from kseparation.config.places import Place, Problems
+from kseparation.config.places import Place, Problems, join_key
 from kseparation.config.records import ComponentConfig, DataConfig, LossConfig, OptimizerConfig, RunConfig
 from kseparation.config.strict_yaml import MAX_CHARACTERS, dump, parse
 from kseparation.config.wording import requirement
@@ -55,6 +55,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def dump_config(config: RunConfig) -> str:
     """Writes a config as YAML with every key, which `load_config` reads back to an equal record."""
     return dump(_tree(config.model_dump()))
+
+
+def flat_config(config: RunConfig) -> dict[str, Any]:
+    """Returns every value of a config under the dotted key that `--set` knows it by: `loss.0.weight`."""
+    return dict(_leaves(_tree(config.model_dump())))
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for part, item in value.items():
+        yield from _leaves(item, join_key(key, part))
 
 
 def _tree(value: Any) -> Any:

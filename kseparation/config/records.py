@@ -89,11 +89,11 @@ class DataConfig(ComponentConfig):
         sample_rate: in Hz; files of another rate are resampled.
         channels: 1 or more; files with another number are converted.
         segment_seconds: length of a training example.
-        overlap: share of a validation segment that the next one of the same song repeats, in [0, 1); training segments are
-            drawn at random.
+        overlap: largest share of a validation segment that the next one of the same song repeats, in [0, 1); training
+            segments are drawn at random.
         validation_split: share of the training tracks kept for validation where the data set has no split of its own,
             in [0, 1).
-        workers: processes or threads that read ahead; 0 reads in the training process.
+        workers: threads that read ahead; 0 reads in the training process.
     """
 
     name: _Name = "builtin"

@@ -1,6 +1,6 @@
 """Changes to training examples. Each edits the plan of an example, never its audio, so that a plan tells all that was done.
 
-To add one: a class here with `__call__(choices, draw, songs)`, a line in `AUGMENTATIONS`, a row in `tests/tiny.py`.
+To add one: a class here with `__call__(choices, draw, songs, segment_samples)`, a line in `AUGMENTATIONS`, a row in `tests/tiny.py`.
 """
 
 import math
@@ -46,6 +46,11 @@ def draw_start(track: Track, segment_samples: int, draw: np.random.Generator) ->
     return int(draw.integers(0, max(track.samples - segment_samples, 0) + 1))
 
 
+def samples_read(segment_samples: int, speed: float) -> int:
+    """Returns how much of a song a segment takes at most that is played `speed` times as fast."""
+    return segment_samples if speed == 1.0 else math.ceil(segment_samples * speed) + 2
+
+
 class Remix:
     """Takes each stem from a song of its own: endless new songs, without harmony between the stems.
 
@@ -63,7 +68,7 @@ class Remix:
         remixed = []
         for choice in choices:
             track = int(draw.integers(len(songs)))
-            remixed.append(replace(choice, track=track, start=draw_start(songs[track], segment_samples, draw)))
+            remixed.append(replace(choice, track=track, start=draw_start(songs[track], samples_read(segment_samples, choice.speed), draw)))
         return remixed
 
 
@@ -157,7 +162,7 @@ class Speed:
     @staticmethod
     def _at(choice, speed, songs, segment_samples):
         # A faster stem needs more of the song, which begins earlier where it would run out.
-        latest = songs[choice.track].samples - math.ceil(segment_samples * speed) - 2
+        latest = songs[choice.track].samples - samples_read(segment_samples, speed)
         return replace(choice, speed=speed, start=max(0, min(choice.start, latest)))
 
 

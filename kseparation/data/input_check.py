@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
+from kseparation.audio.decoding import IN_ORDER_FORMATS
 from kseparation.audio.reading import AudioReader, audio_info
 from kseparation.audio.track import Track
 
@@ -16,7 +17,7 @@ BLOCK_SAMPLES = 1 << 18
 
 
 def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
-    """Reads every file of float samples once: what is not finite is refused, peaks above 1 are reported.
+    """Opens every file, and reads those of float samples once: what is not finite is refused, peaks above 1 and slow formats are reported.
 
     Args:
         tracks: the songs of all splits that a run will read.
@@ -29,7 +30,11 @@ def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
     """
     files = sorted({path for track in tracks for path in track.files})
     loud = {}
-    with_float = [path for path in files if audio_info(path).subtype in FLOAT_SUBTYPES]
+    infos = [audio_info(path) for path in files]
+    slow = [info.path for info in infos if info.format in IN_ORDER_FORMATS]
+    if slow:
+        logger.warning("%d files, such as %s, are decoded from their beginning for each segment. Convert them to flac or wav for a fast training.", len(slow), slow[0])
+    with_float = [info.path for info in infos if info.subtype in FLOAT_SUBTYPES]
     for path in tqdm(with_float, desc="checking audio", unit="file", disable=None, leave=False):
         with AudioReader(path) as reader:
             peak = max((float(np.max(np.abs(block))) for block in reader.blocks(BLOCK_SAMPLES)), default=0.0)

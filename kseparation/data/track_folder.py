@@ -81,20 +81,20 @@ class TrackFolder:
         return chosen or {ranked[0][1]}
 
     def _track(self, folder):
-        files = {stem: self._audio_file(folder, stem) for stem in self.stems}
-        missing = [stem for stem, file in files.items() if file is None]
+        files = _audio_files(folder)
+        missing = [stem for stem in self.stems if stem not in files]
         if missing:
-            present = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS)
-            raise UserError(f"A song lacks the stem `{missing[0]}`: {folder}. Found: {', '.join(present) or 'no audio'}. Required: {', '.join(self.stems)}.")
-        mixture = self._audio_file(folder, "mixture")
-        others = () if mixture else self._others(folder)
-        return Track(folder.name, files, mixture, self.sample_rate, self.channels, others=others)
+            present = ", ".join(file.name for file in files.values())
+            raise UserError(f"A song lacks the stem `{missing[0]}`: {folder}. Found: {present or 'no audio'}. Required: {', '.join(self.stems)}.")
+        stems = {stem: files.pop(stem) for stem in self.stems}
+        mixture = files.pop("mixture", None)
+        # Some layouts keep sums of stems beside them.
+        others = [] if mixture else [file for name, file in files.items() if not (name in SUMS or name.startswith("no_"))]
+        return Track(folder.name, stems, mixture, self.sample_rate, self.channels, others=others)
 
-    def _others(self, folder):
-        names = sorted({file.stem for file in folder.iterdir() if file.suffix in EXTENSIONS} - {*self.stems})
-        # These are sums of other stems, which some layouts keep beside them.
-        return [self._audio_file(folder, name) for name in names if not (name in SUMS or name.startswith("no_"))]
 
-    @staticmethod
-    def _audio_file(folder, name):
-        return next((folder / (name + extension) for extension in EXTENSIONS if (folder / (name + extension)).is_file()), None)
+def _audio_files(folder):
+    """The audio files of a song by name, sorted; of two formats of one name the first in EXTENSIONS."""
+    found = [file for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()]
+    best_last = sorted(found, key=lambda file: (file.stem, -EXTENSIONS.index(file.suffix.lower())))
+    return {file.stem: file for file in best_last}

@@ -55,5 +55,8 @@ def _places(songs, segment_samples, overlap, most_segments):
     for index, song in enumerate(songs):
         free = max(song.samples - segment_samples, 0)
         count = max(1, min(share + (index < longer), 1 + free // hop))
-        places += [(number, index, int(free * (number + 0.5) / count)) for number in range(count)]
+        # Each in the middle of its share of the song, or closer where they overlap.
+        distance = min(song.samples / count, free / max(count - 1, 1))
+        first = (free - distance * (count - 1)) / 2
+        places += [(number, index, int(first + distance * number)) for number in range(count)]
     return [(index, start) for _, index, start in sorted(places)]

@@ -1,5 +1,7 @@
 """Difference of complex spectra at several window lengths: the loss of the BS-RoFormer family."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -80,6 +82,11 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
         self.distance = distance
         self.aggregation = aggregation
         self.center = center
+
+    @property
+    def least_samples(self) -> int:
+        """Shortest segment that the loss is meant for: a frame, or where edges are reflected a quarter of one."""
+        return math.ceil(max(self.windows) / 4) if self.center else max(*self.windows, self.minimum_fft_size)
 
     def parts(self, y_true, y_pred):
         """Returns the loss of each window by name, `{"<window>": (batch,)}`; they add up to the loss."""

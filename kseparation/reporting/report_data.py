@@ -1,5 +1,6 @@
 """What a report is made of."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class ReportData:
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
-    """Reads the rows of `metrics.jsonl`; a last line that a killed run left incomplete is dropped.
+    """Reads the rows of `metrics.jsonl`; a damaged line, such as a killed run leaves at the end, is passed over.
 
     Args:
         path: the file; one that does not exist has no rows.
@@ -62,12 +63,8 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
     rows = []
-    for number, line in enumerate(lines):
-        try:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines) - 1:
-                raise
-    return rows
+    return [row for row in rows if isinstance(row, dict)]

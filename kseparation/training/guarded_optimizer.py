@@ -11,7 +11,7 @@ LOSS_SCALE_GROWTH_STEPS = 2000
 
 @keras.saving.register_keras_serializable("kseparation")
 class GuardedOptimizer(keras.optimizers.Optimizer):
-    """Wraps any Keras optimizer: a step whose gradients or new weights are not finite changes nothing and is counted.
+    """Wraps any Keras optimizer: a step whose gradients or new weights are not finite is undone and counted.
 
     In this order: undo the loss scale, add to the accumulated gradients, take their global norm, reject the step where it is not finite, clip, let the wrapped
     optimizer work, update the averaged weights. A rejected step leaves weights, slots, schedule and averages as they were, bit for bit: both outcomes are computed and one

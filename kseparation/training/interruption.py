@@ -5,7 +5,7 @@ import signal
 import threading
 from types import FrameType
 
-NOTE = b"\ninterrupted: a checkpoint is written after this step and the same command goes on from it; interrupt again to end at once\n"
+NOTE = b"\ninterrupted: a checkpoint is written after this step (at the end of an epoch: after its validation), and the same command goes on from it; interrupt again to end at once\n"
 
 
 class Interruption:
@@ -34,7 +34,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def act(self) -> None:
-        """Does what the signal would have done; raises `KeyboardInterrupt` where that is to end the process."""
+        """Hands the signal to the handler that was there before, and raises `KeyboardInterrupt` where that one returns."""
         handler = self._previous[self.received]
         if callable(handler):
             handler(self.received, None)

@@ -59,8 +59,11 @@ class LogSteps(keras.callbacks.Callback):
         self.every_n_steps = every_n_steps
         self.epochs = epochs
         self.tensorboard = tensorboard
-        self._pending = []
-        self._skipped = None
+        self._pending = []  # parts of the micro-batches of a step that is not whole
+
+    def on_train_begin(self, logs=None):
+        self._skipped = int(self.model.optimizer.skipped_steps) if self.model.optimizer.built else 0
+        self._next_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -82,7 +85,7 @@ class LogSteps(keras.callbacks.Callback):
         self._in_epoch.append(parts["total"])
         optimizer = self.model.optimizer
         skipped = int(optimizer.skipped_steps)
-        if self._skipped is not None and skipped > self._skipped:
+        if skipped > self._skipped:
             self.log.event("fault", self.step, self._epoch, skipped_steps=skipped, skipped_in_a_row=int(optimizer.skipped_in_a_row), **self._named(parts))
         self._skipped = skipped
         rate, self._next_rate = self._next_rate, float(optimizer.learning_rate)
@@ -96,9 +99,10 @@ class LogSteps(keras.callbacks.Callback):
         """Whether the last micro-batch ended an optimizer step."""
         return not self._pending
 
-    def on_train_begin(self, logs=None):
-        self._skipped = int(self.model.optimizer.skipped_steps) if self.model.optimizer.built else 0
-        self._next_rate = float(self.model.optimizer.learning_rate)
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step was the last one of its epoch."""
+        return self.step % self.steps_per_epoch == 0
 
     @staticmethod
     def _named(parts):
@@ -137,34 +141,37 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         folder: of the run.
+        steps_per_epoch: optimizer steps in an epoch.
         patience: epochs without a better validation loss before the end; None never ends.
-        progress: what an earlier process left, keys `best_loss`, `best_epoch`.
+        progress: what an earlier process left, as `progress` gives it.
     """
 
-    def __init__(self, folder, patience: int | None, progress: dict | None = None):
+    def __init__(self, folder, steps_per_epoch: int, patience: int | None, progress: dict | None = None):
         super().__init__()
         progress = progress or {}
         self.folder = folder
+        self.steps_per_epoch = steps_per_epoch
         self.patience = patience
         self.best_loss = float("inf") if progress.get("best_loss") is None else float.fromhex(progress["best_loss"])
-        self.best_epoch = progress.get("best_epoch")
+        self.best_step = progress.get("best_step")
         self.ended_early = bool(progress.get("ended_early", False))
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         loss = float(logs.get(VALIDATION + "total", logs.get("total", float("nan"))))
+        step = (epoch + 1) * self.steps_per_epoch
         save_model(self.model, self.folder / "last.keras")
         if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, epoch
+            self.best_loss, self.best_step = loss, step
             save_model(self.model, self.folder / "model.keras")
-        elif self.patience is not None and self.best_epoch is not None and epoch - self.best_epoch >= self.patience:
+        elif self.patience is not None and self.best_step is not None and step - self.best_step >= self.patience * self.steps_per_epoch:
             self.ended_early = True
             self.model.stop_training = True
 
     def progress(self) -> dict:
         """Returns what a later process needs to go on."""
         best = None if not np.isfinite(self.best_loss) else self.best_loss.hex()
-        return {"best_loss": best, "best_epoch": self.best_epoch, "ended_early": self.ended_early}
+        return {"best_loss": best, "best_step": self.best_step, "ended_early": self.ended_early}
 
 
 class SaveCheckpoint(keras.callbacks.Callback):
@@ -191,8 +198,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self.interruption = interruption
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self.steps.between_steps:
-            return
+        if not self.steps.between_steps or self.steps.ends_epoch:
+            return  # at the end of an epoch the validation comes first: a run that goes on from here would never make up for it
         self._stop_where_the_guard_says()
         if self.interruption.received is not None:
             self._save()
@@ -208,7 +215,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         if self.guard.reason:
             path = self._save()
             raise TrainingStopped(
-                f"Training stopped: {self.guard.reason}. Rejected steps changed nothing; the state after the last accepted one is saved in {path}. "
+                f"Training stopped: {self.guard.reason}. Rejected steps changed no weight; the state is saved in {path}. "
                 f"The faults are in {self.log.folder / METRICS_FILE}."
             )
 

@@ -1,24 +1,20 @@
 """What a run writes about itself while it trains."""
 
 import json
-import math
 import os
 import time
 from pathlib import Path
 
-import numpy as np
-
-from kseparation.storage.atomic import write_text_atomic
+from kseparation.storage.atomic import plain, write_text_atomic
 
 LOSSES_FILE = "losses.log"
 METRICS_FILE = "metrics.jsonl"
 
 
-def _plain(value):
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value
+def _step_of(line):
+    """The step of a line of `losses.log`, 0 where it is no such line."""
+    number = line.partition(" ")[0]
+    return int(number) if number.isdigit() else 0
 
 
 class RunLog:
@@ -42,8 +38,12 @@ class RunLog:
     def _cut_back(self, step):
         losses = self.folder / LOSSES_FILE
         if losses.exists():
-            kept = [line for line in losses.read_text(encoding="ascii").splitlines() if line.split(" ", 1)[0].isdigit()][:step]
-            write_text_atomic(losses, "".join(line + "\n" for line in kept))
+            kept = [""]
+            for line in losses.read_text(encoding="ascii").splitlines():
+                # A half-written number is smaller than the one before it.
+                if _step_of(kept[-1]) < _step_of(line) <= step:
+                    kept.append(line)
+            write_text_atomic(losses, "".join(line + "\n" for line in kept[1:]))
         metrics = self.folder / METRICS_FILE
         if metrics.exists():
             # The last line of a killed run may be half written; what lies after the checkpoint is done again.
@@ -71,8 +71,7 @@ class RunLog:
     def event(self, kind: str, step: int, epoch: int, **values) -> None:
         """Adds one JSON object: `kind` is train, validation, fault or resume."""
         row = {"kind": kind, "step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._start, 3)}
-        row.update({name: _plain(value) for name, value in values.items()})
-        self._metrics.write(json.dumps(row) + "\n")
+        self._metrics.write(json.dumps(plain(row | values)) + "\n")
         self._metrics.flush()
 
     def flush(self) -> None:

@@ -18,7 +18,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
 
     Args:
         in_a_row: rejected steps in a row that end the training.
-        monitor: key of the log that holds the loss.
+        monitor: key of the log that holds the loss; a `GuardedOptimizer` judges for itself.
 
     Attributes:
         reason: why the training was ended, or None.
@@ -38,7 +38,8 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self.monitor = monitor
         self.reason = None
         self._epoch = 0
-        self._bad_losses = 0
+        self._bad_losses = 0  # steps in a row whose own loss was not finite
+        self._bad_loss = False  # in the step that is being accumulated
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -46,15 +47,12 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         optimizer = self.model.optimizer
         if isinstance(optimizer, GuardedOptimizer):
-            rejected = int(optimizer.skipped_in_a_row) if optimizer.built else 0
-            if optimizer.loss_scaling:
-                rejected = max(rejected, self._bad_losses_in_a_row(logs))
-            if rejected >= self.in_a_row:
-                self._stop(f"{rejected} steps in a row had a loss, gradient or weight that is not finite, the last one batch {batch} of epoch {self._epoch}")
+            if optimizer.built:
+                self._look_at_guarded(optimizer, (logs or {}).get(STEP_LOSS))
             return
         value = (logs or {}).get(self.monitor)
         if value is not None and not np.isfinite(float(value)):
-            self._stop(f"`{self.monitor}` is {float(value)} at batch {batch} of epoch {self._epoch}")
+            self._stop(f"`{self.monitor}` is {float(value)} at batch {batch + 1} of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
         for key in (f"val_{self.monitor}", f"val_{STEP_LOSS}"):
@@ -62,13 +60,18 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
             if value is not None and not np.isfinite(float(value)):
                 self._stop(f"the validation loss after epoch {epoch + 1} is {float(value)}")
 
-    def _bad_losses_in_a_row(self, logs):
-        """Counts steps whose own loss is not finite, which no loss scale explains; 0 where the log has only running means."""
-        accumulating = self.model.optimizer.accumulate_steps > 1 and int(self.model.optimizer.micro_step) > 0
-        value = (logs or {}).get(STEP_LOSS)
-        if value is not None and not accumulating:
-            self._bad_losses = 0 if np.isfinite(float(value)) else self._bad_losses + 1
-        return self._bad_losses
+    def _look_at_guarded(self, optimizer, loss):
+        # A log without the loss of the step has only running means, which tell nothing.
+        self._bad_loss |= loss is not None and not np.isfinite(float(loss))
+        if optimizer.accumulate_steps > 1 and int(optimizer.micro_step) > 0:
+            return  # the counters stand where the last whole step left them, perhaps in another process
+        self._bad_losses = self._bad_losses + 1 if self._bad_loss else 0
+        self._bad_loss = False
+        rejected = int(optimizer.skipped_in_a_row)
+        if optimizer.loss_scaling:  # a scale that is being looked for does not explain a bad loss
+            rejected = max(rejected, self._bad_losses)
+        if rejected >= self.in_a_row:
+            self._stop(f"{rejected} steps in a row had a loss, gradient or weight that is not finite, the last one step {int(optimizer.seen_steps)}")
 
     def _stop(self, reason):
         self.reason = reason

@@ -49,6 +49,9 @@ def _check(component: ComponentConfig, registry: dict, kind: str, problems: Prob
         return
     if hasattr(registry[component.name], "from_preset"):
         besides = (*besides, "preset")
+        preset = component.arguments.get("preset", "")
+        if not isinstance(preset, str):
+            problems.add(component.place.below("preset"), f"must be a name. Received: {preset!r}")
     arguments = {key: value for key, value in component.arguments.items() if key not in besides}
     check_arguments(registry[component.name], arguments, component.place, provided, problems, besides)
 
@@ -112,13 +115,13 @@ def build_objective(config: RunConfig) -> Objective:
         loss = _construct(LOSSES[part.name], part, {})
         if loss.name in losses:
             raise UserError(f"{part.place.below('name')}: two losses have the same name in the log. Received: {loss.name}. Keep one of them.")
+        least = getattr(loss, "least_samples", 1)
+        if segment_samples(config) < least:
+            raise UserError(
+                f"{part.place} needs segments of {least} samples or more. Received: {segment_samples(config)} samples. "
+                "Use shorter windows, or a larger `data.segment_seconds`."
+            )
         losses[loss.name], weights[loss.name] = loss, part.weight
-    longest = max((window for loss in losses.values() for window in getattr(loss, "windows", ())), default=0)
-    if longest > 4 * segment_samples(config):
-        raise UserError(
-            f"A window of the loss is more than four times as long as a segment. Received: {longest} samples, segments of {segment_samples(config)}. "
-            "Use shorter windows in `loss`, or a larger `data.segment_seconds`."
-        )
     try:
         return Objective(losses, weights)
     except ValueError as error:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from kseparation.config.demo import demo_config
 from kseparation.config.loading import load_config
 from kseparation.config.records import RunConfig
 from kseparation.errors import UserError
@@ -11,10 +12,10 @@ from kseparation.models.loading import find_model_file
 from kseparation.storage.hashes import file_sha256
 from kseparation.workflows.build import build_dataset
 from kseparation.workflows.evaluate import evaluate
+from kseparation.workflows.run_folder import CONFIG_FILE, check_same_config
 from kseparation.workflows.separate import SeparateSettings, separate
 from kseparation.workflows.train import train
 
-CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "separation.yaml"
 # Optimizer steps that two cores make in a minute; a count of steps, not a clock, so that every machine trains the same model.
 STEPS_PER_MINUTE = 40
 EPOCHS = 5
@@ -34,6 +35,7 @@ def demo(minutes: float = 10.0, out: str | Path = "demo") -> dict:
     if out.exists() and not out.is_dir():
         raise UserError(f"`--out` is not a folder. Received: {out}")
     config = _config(minutes)
+    _check_settings(out, config, minutes)
     print("1/3 training on songs made on this machine", file=sys.stderr)
     run = train(config, run_dir=out / "run").run_folder
     model_file = find_model_file(run)
@@ -57,6 +59,16 @@ def demo(minutes: float = 10.0, out: str | Path = "demo") -> dict:
     return result
 
 
+def _check_settings(out, config, minutes):
+    run = out / "run"
+    if not (run / CONFIG_FILE).is_file():
+        return
+    try:
+        check_same_config(run, config)
+    except UserError as error:
+        raise UserError(f"`--out` holds a demo with other settings. Received: {out}, --minutes={minutes:g}. Choose another --out, or remove that folder. ({error})") from error
+
+
 def _config(minutes: float) -> RunConfig:
     steps = max(1, round(minutes * STEPS_PER_MINUTE / EPOCHS))
-    return load_config(CONFIG, [f"training.epochs={EPOCHS}", f"training.steps_per_epoch={steps}"])
+    return load_config(demo_config(), [f"training.epochs={EPOCHS}", f"training.steps_per_epoch={steps}"])

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kseparation.config.loading import dump_config, load_config
-from kseparation.config.places import join_key
+from kseparation.config.loading import dump_config, flat_config, load_config
 from kseparation.config.records import RunConfig
 from kseparation.errors import MachineError, UserError, did_you_mean
 
@@ -62,7 +61,7 @@ def choose_run(config: RunConfig, backend: str, run_dir: str | Path | None, resu
     if resume not in RESUME:
         folder = Path(resume)
         if not _is_run(folder):
-            what = "holds no run" if folder.is_dir() else "is not there"
+            what = "holds no run" if folder.is_dir() else "does not exist"
             raise UserError(f"`--resume` must be auto, never, must or a run folder, and this folder {what}. Received: {resume}. {did_you_mean(resume, RESUME)}")
         if run_dir is not None and Path(run_dir).resolve() != folder.resolve():
             raise UserError(f"`--resume` and `--run_dir` name two folders. Received: {resume} and {run_dir}. Give one of them.")
@@ -101,12 +100,6 @@ def check_still_chosen(choice: RunChoice) -> None:
         raise MachineError(f"Another process has just worked in `{choice.folder}`. Run the same command again, or choose another --run_dir.")
 
 
-def _flat(value, key=""):
-    if isinstance(value, dict):
-        return {name: item for part, inner in value.items() for name, item in _flat(inner, join_key(key, part)).items()}
-    return {key: value}
-
-
 def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()) -> list[str]:
     """Refuses to go on with a run under another config, for then neither its log nor its score would mean anything.
 
@@ -121,7 +114,7 @@ def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()
     Raises:
         UserError: keys differ that are not allowed to; each is listed with both values.
     """
-    old, new = (_flat(record.model_dump()) for record in (load_config(folder / CONFIG_FILE), config))
+    old, new = flat_config(load_config(folder / CONFIG_FILE)), flat_config(config)
     for name in allow:
         if not any(key == name or key.startswith(name + ".") for key in {*old, *new}):
             raise UserError(f"`--allow` names no key of the config. Received: {name}. {did_you_mean(name, sorted({*old, *new}))}")

@@ -18,12 +18,17 @@ from kseparation.audio.resampling import StreamResampler
 from kseparation.errors import MachineError
 from kseparation.storage.atomic import TEMPORARY_PREFIX, explained_write_errors
 from kseparation.storage.run_lock import RunLock
-from kseparation.workflows.separate_outputs import ModelIdentity, RawStems, finish_track, finished_manifest
+from kseparation.workflows.separate_outputs import (
+    LOSSY_FORMATS,
+    ModelIdentity,
+    RawStems,
+    finish_track,
+    finished_manifest,
+)
 from kseparation.workflows.separate_plan import SeparateSettings, TrackPlan, output_weights, plan_tracks
 from kseparation.workflows.whole_track import separate_blocks
 
 _STALE_SECONDS = 60
-LOSSY_FORMATS = ("mp3", "ogg")
 
 
 def separate(

@@ -137,7 +137,17 @@ def _restore(model, store, changed):
     except UserError as error:
         keys = ", ".join(f"`{key}`" for key in changed)
         raise UserError(f"The run cannot go on with another {keys}: {error}" if keys else str(error)) from None
-    return checkpoint.progress
+    return _still_true(checkpoint.progress, changed)
+
+
+def _still_true(progress, changed):
+    """What an earlier process found, without what other settings have made meaningless."""
+    if changed:
+        progress = {**progress, "ended_early": False}
+    if any(key.split(".")[0] in ("data", "loss", "model") for key in changed):
+        # Losses before and after cannot be compared: the best model is looked for anew.
+        progress = {**progress, "best_loss": None, "best_step": None}
+    return progress
 
 
 @contextlib.contextmanager
@@ -168,7 +178,7 @@ def _fit(config, model, batches, validation_songs, folder, store, progress, stri
     segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, training.batch_size, config.data.overlap)
     validation = ValidationSet(segments)
     guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
-    best = KeepBest(folder, training.early_stopping_patience, progress)
+    best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, progress)
     with (
         RunLog(folder, first_step) as log,
         tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
@@ -200,7 +210,7 @@ def _legs(first_step, steps_per_epoch, epochs):
 
 def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
     training = config.training
-    micro_steps, done = training.steps_per_epoch * training.accumulate_steps, done * training.accumulate_steps
+    batches_per_epoch, first_batch = (steps * training.accumulate_steps for steps in (training.steps_per_epoch, done))
     failures = []
 
     def remembering(source):
@@ -210,11 +220,11 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
             failures.append(error)
             raise
 
-    with SegmentStream(batches, micro_steps, epoch, config.data.workers, done) as source:
+    with SegmentStream(batches, batches_per_epoch, epoch, config.data.workers, first_batch) as source:
         try:
             model.fit(
                 remembering(source),
-                steps_per_epoch=micro_steps - done,
+                steps_per_epoch=batches_per_epoch - first_batch,
                 initial_epoch=epoch,
                 epochs=end,
                 validation_data=validation,
@@ -223,8 +233,9 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
                 verbose=0,
             )
         except Exception:
-            if failures:  # one backend hides what went wrong in reading behind an error of its own
-                raise failures[0] from None
+            # TensorFlow hides what went wrong in reading behind an error of its own.
+            for failure in (*failures, *validation.failures):
+                raise failure from None
             raise
 
 
@@ -249,7 +260,7 @@ def _summary(config, model, steps, best, folder):
         "parameters": model.count_params(),
         "steps": steps.step,
         "epochs": steps.step // config.training.steps_per_epoch,
-        "best_epoch": None if best.best_epoch is None else best.best_epoch + 1,
+        "best_epoch": None if best.best_step is None else best.best_step // config.training.steps_per_epoch,
         "best_validation_loss": best.best_loss,
         "skipped_steps": int(model.optimizer.skipped_steps),
         "ended_early": best.ended_early,

@@ -128,8 +128,7 @@ def fit_trivial_predictors(songs: Iterable[MultitrackSong], stems: Sequence[str]
     """Fits the constant gain and the constant mask of each stem by least squares over all songs together.
 
     Gain: `sum(s m) / sum(m m)` over samples and channels. Mask: `sum Re(S conj(M)) / sum |M|^2` per bin over frames
-        and channels, then clipped to
-    0 to 1. Songs are read in blocks, so memory does not depend on their length.
+    and channels, then clipped to 0 to 1. Songs are read in blocks, so memory does not depend on their length.
 
     Args:
         songs: the training songs; none leaves the two predictors out.

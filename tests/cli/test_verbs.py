@@ -9,6 +9,8 @@ import pytest
 
 from kseparation.cli import demo, evaluate, models, separate, train
 from kseparation.cli.flags import Verb, parse_flags
+from kseparation.config import demo as demo_module
+from kseparation.config.demo import demo_config
 from kseparation.errors import UserError
 
 
@@ -60,11 +62,10 @@ def test_train_reads_the_config_and_hands_over_the_flags(stand_in, tmp_path: Pat
 
 def test_train_finds_its_default_config_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train.find_config(train.DEFAULT_CONFIG).is_file()
-    assert train.find_config("other.yaml") == Path("other.yaml")
-    monkeypatch.setattr(train.kseparation, "__file__", str(tmp_path / "package" / "__init__.py"))
-    with pytest.raises(UserError, match="`--config` is required outside the project's folder"):
-        train.find_config(train.DEFAULT_CONFIG)
+    assert demo_config().is_absolute() and demo_config().is_file()
+    monkeypatch.setattr(demo_module, "__file__", str(tmp_path / "package" / "config" / "demo.py"))
+    with pytest.raises(UserError, match="The demo's config is not there: it comes with the source"):
+        demo_config()
 
 
 def test_separate_hands_over_settings_name_and_hash(stand_in, tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_remix_takes_its_share_of_examples_apart_and_draws_songs_evenly() -> Non
     assert [choice.stem for choice in remixed] == [*STEMS] * (len(remixed) // 4)
 
 
+def test_a_remixed_stem_at_another_speed_stays_inside_its_song() -> None:
+    fast = [StemChoice(stem, 1, 0, speed=2.0) for stem in STEMS]
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        for choice in Remix(1.0)(fast, draw, SONGS, 100):
+            assert choice.start + 2 * 100 <= SONGS[choice.track].samples
+
+
 def test_a_song_shorter_than_a_segment_starts_at_zero() -> None:
     assert {draw_start(SONGS[0], 5000, np.random.default_rng(seed)) for seed in range(9)} == {0}
     assert draw_start(SONGS[0], 1000, np.random.default_rng(0)) == 0

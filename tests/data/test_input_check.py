@@ -34,6 +34,15 @@ def test_peaks_above_full_scale_are_reported(tmp_path: Path, caplog: pytest.LogC
     assert "Peak above full scale" in caplog.text and "drums.wav reaches 1.50" in caplog.text
 
 
+def test_formats_that_are_slow_to_read_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_songs(tmp_path, {"test": {"t": 4000}})
+    drums = root / "test" / "t" / "drums.wav"
+    soundfile.write(drums.with_suffix(".ogg"), np.zeros((4000, 2)), SAMPLE_RATE)
+    drums.unlink()
+    check_tracks(TrackFolder(str(root), STEMS, SAMPLE_RATE, 2).tracks("test"))
+    assert "1 files, such as " in caplog.text and "drums.ogg, are decoded from their beginning" in caplog.text
+
+
 def test_sound_files_pass_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert check_tracks(tracks_with(tmp_path, np.full((100, 2), 1.0), "FLOAT")) == {}
     assert caplog.text == ""

@@ -32,6 +32,22 @@ def test_a_mixture_beside_the_stems_is_used(tmp_path: Path) -> None:
     assert np.any(opened(root, validation_split=0.0).tracks("train")[0].read_mixture() != 0)
 
 
+def test_capital_endings_are_read_and_hidden_files_are_not(tmp_path: Path) -> None:
+    root = write_songs(tmp_path, {"test": {"t": 50}}, stems=(*STEMS, "guitar"))
+    song = root / "test" / "t"
+    (song / "guitar.wav").rename(song / "guitar.WAV")
+    (song / "vocals.wav").rename(song / "vocals.Wav")
+    (song / "._drums.wav").write_bytes(b"of another system")
+    track = opened(root).tracks("test")[0]
+    assert track.stems["vocals"].name == "vocals.Wav" and [file.name for file in track.others] == ["guitar.WAV"]
+
+
+def test_of_two_formats_wav_is_read(tmp_path: Path) -> None:
+    root = write_songs(tmp_path, {"test": {"t": 50}})
+    write_audio(root / "test" / "t" / "drums.flac", np.zeros((50, 2), "float32"), SAMPLE_RATE, format="flac")
+    assert opened(root).tracks("test")[0].stems["drums"].name == "drums.wav"
+
+
 def test_other_formats_rates_and_channel_counts_are_read(tmp_path: Path) -> None:
     root = write_songs(tmp_path, {"test": {"t": 400}}, stems=("vocals",), channels=1)
     write_audio(root / "test" / "t" / "drums.flac", np.full((800, 2), 0.25, "float32"), 2 * SAMPLE_RATE, format="flac")

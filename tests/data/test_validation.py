@@ -17,8 +17,8 @@ def tracks(tmp_path_factory):
 
 def test_the_segments_lie_evenly_in_every_song(tracks) -> None:
     segments = ValidationSegments(tracks, STEMS, SEGMENT, batch_size=2)
-    # Songs of 1700 and 900 samples hold 3 segments and 1: each in the middle of its share of the 1200 and 400 possible starts.
-    places = [(0, 200), (1, 200), (0, 600), (0, 1000)]
+    # Songs of 1700 and 900 samples hold 3 segments and 1: each in the middle of its share of the song.
+    places = [(0, 33), (1, 200), (0, 600), (0, 1166)]
     assert segments.places == places and len(segments) == 2
     for number in range(2):
         mixtures, stems = segments[number]
@@ -40,9 +40,23 @@ def test_they_do_not_depend_on_the_batch_size() -> None:
     assert starts.min() < 0.15 * Song.samples and starts.max() > 0.85 * Song.samples
 
 
+@pytest.mark.parametrize("samples", [1000, 1001, 1499, 1500, 12345, 250])
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.75])
+def test_none_repeats_more_than_the_overlap(samples: int, overlap: float) -> None:
+    class Song:
+        pass
+
+    song = Song()
+    song.samples = samples
+    starts = np.array([start for _, start in ValidationSegments([song], STEMS, SEGMENT, 1, overlap).places])
+    assert np.all(np.diff(starts) >= round(SEGMENT * (1 - overlap))) and starts[0] >= 0
+    assert starts[-1] <= max(samples - SEGMENT, 0)
+    assert len(starts) == min(64, 1 + max(samples - SEGMENT, 0) // round(SEGMENT * (1 - overlap)))
+
+
 def test_they_may_overlap(tracks) -> None:
     places = ValidationSegments(tracks[:1], STEMS, SEGMENT, batch_size=5, overlap=0.5).places
-    assert places == [(0, 120), (0, 360), (0, 600), (0, 840), (0, 1080)]
+    assert places == [(0, 0), (0, 300), (0, 600), (0, 900), (0, 1200)]
 
 
 @pytest.mark.parametrize(("segment", "most", "shape"), [(800, 64, (3, 800, 2)), (5000, 64, (2, 5000, 2)), (100, 2, (2, 100, 2))])
@@ -55,5 +69,5 @@ def test_a_song_of_more_than_the_stems_is_heard_as_it_is(tmp_path: Path) -> None
     root = write_songs(tmp_path, {"train": {"a": 20}, "validation": {"v": 1700}})
     (track,) = TrackFolder(str(root), ("vocals",), SAMPLE_RATE, 2).tracks("validation")
     mixtures, stems = ValidationSegments([track], ("vocals",), SEGMENT, 1)[0]
-    np.testing.assert_array_equal(mixtures[0], track.read_mixture(200, SEGMENT))
+    np.testing.assert_array_equal(mixtures[0], track.read_mixture(33, SEGMENT))
     assert np.abs(mixtures[0] - stems[0, 0]).max() > 0.1

@@ -90,6 +90,40 @@ def test_a_compression_that_python_does_not_know_is_refused(tmp_path):
     assert "Not a sound .keras file" in words and "compression method is not supported" in words
 
 
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    shutil.copy(GOOD, path)
+    with zipfile.ZipFile(path) as archive:
+        archived, directory = archive.infolist()[0], archive.start_dir
+    content = bytearray(path.read_bytes())
+    for place in (archived.header_offset + 6, directory + 8):  # the flag stands in both headers
+        content[place] |= 1
+    path.write_bytes(content)
+    words = refusal(path)
+    assert "Not a sound .keras file" in words and "encrypted" in words
+
+
+def test_a_damaged_compressed_part_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(GOOD) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+        first = target.infolist()[0]
+    content = bytearray(path.read_bytes())
+    content[first.header_offset + 30 + len(first.filename)] = 0xFF  # a kind of block that deflate does not have
+    path.write_bytes(content)
+    assert "Not a sound .keras file" in refusal(path)
+
+
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", forbidden)
+    with pytest.raises(UserError, match="The model file cannot be read: .* Permission denied. Check its permissions."):
+        load_model(GOOD)
+
+
 def test_text_is_refused(tmp_path):
     path = tmp_path / "notes.keras"
     path.write_text("not a model")

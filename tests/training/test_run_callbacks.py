@@ -18,7 +18,7 @@ from tests.tiny_separator import fit, tiny_batches, tiny_separator
 def run(folder: Path, batches, accumulate_steps=1, epochs=1, interruption=None, in_a_row=10, first_step=0, tensorboard=None):
     """Trains with the callbacks of a run; returns the model and the log of Keras without averaging over micro-batches."""
     model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.1), accumulate_steps=accumulate_steps))
-    guard, best = TerminateOnNonFinite(in_a_row), KeepBest(folder, None)
+    guard, best = TerminateOnNonFinite(in_a_row), KeepBest(folder, len(batches) // accumulate_steps, None)
     micro = []
     record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: micro.append(float(logs["total"])))
     with RunLog(folder) as log:
@@ -61,7 +61,7 @@ def test_a_stopped_training_saves_the_step_and_raises(tmp_path: Path) -> None:
     batches = tiny_batches(6)
     for index in (2, 3):
         batches[index][0][...] = np.inf
-    with pytest.raises(TrainingStopped, match="2 steps in a row .* the state after the last accepted one is saved in .*checkpoints/4. The faults are in .*metrics.jsonl"):
+    with pytest.raises(TrainingStopped, match="2 steps in a row .* the state is saved in .*checkpoints/4. The faults are in .*metrics.jsonl"):
         run(tmp_path, batches, in_a_row=2)
     checkpoint = CheckpointStore(tmp_path / "checkpoints").load_latest()
     assert checkpoint.step == 4
@@ -84,15 +84,15 @@ def test_the_best_of_an_earlier_process_stays_the_best(tmp_path: Path) -> None:
         def save(self, path):
             Path(path).write_text("saved")
 
-    best = KeepBest(tmp_path, patience=2, progress={"best_loss": (0.5).hex(), "best_epoch": 3})
+    best = KeepBest(tmp_path, 10, patience=2, progress={"best_loss": (0.5).hex(), "best_step": 40})
     best.set_model(Model())
     best.model.optimizer = None
     best.on_epoch_end(4, {"val_total": 0.6})
     assert not (tmp_path / "model.keras").exists() and not best.ended_early
     best.on_epoch_end(5, {"val_total": 0.7})
     assert best.ended_early and best.model.stop_training
-    assert best.progress() == {"best_loss": (0.5).hex(), "best_epoch": 3, "ended_early": True}
-    assert KeepBest(tmp_path, 2, best.progress()).ended_early
+    assert best.progress() == {"best_loss": (0.5).hex(), "best_step": 40, "ended_early": True}
+    assert KeepBest(tmp_path, 10, 2, best.progress()).ended_early
 
 
 def test_an_interruption_waits_for_the_last_micro_batch(tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ def test_an_event_is_json_without_nan(tmp_path: Path) -> None:
     assert row == {"kind": "train", "step": 3, "epoch": 1, "loss": None, "lr": 0.5, "skipped_steps": 2}
 
 
+def test_a_log_that_lost_its_beginning_is_cut_at_the_step(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        for step in range(6, 13):
+            log.step(step, {"total": float(step)})
+    with open(tmp_path / "losses.log", "a") as file:
+        file.write("1")  # of step 13
+    RunLog(tmp_path, step=10).close()
+    assert [int(line.split()[0]) for line in (tmp_path / "losses.log").read_text().splitlines()] == [6, 7, 8, 9, 10]
+
+
 def test_what_lies_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         for step in range(1, 6):

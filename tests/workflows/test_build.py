@@ -56,6 +56,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("reproduce_failure: true", "`reproduce_failure` is not available yet. Received: True. Remove it, or set it to false."),
         ("training: {optimizer: {clipnorm: 1.0}}", "`training.optimizer.clipnorm` is not an argument of `adamw`"),
         ("training: {optimizer: {loss_scale_factor: 8}}", "`training.optimizer.loss_scale_factor` is not an argument of `adamw`"),
+        ("loss: [{name: multi_resolution_complex_stft, preset: [bsmamba2]}]", "`loss.0.preset` must be a name. Received: ['bsmamba2']"),
         ("training: {optimizer: {beta_1: abc}}", "`training.optimizer.beta_1` must be a number"),
     ],
 )
@@ -142,7 +143,8 @@ def test_the_optimizer_is_guarded(tmp_path: Path, name: str) -> None:
         ("training.optimizer.epsilon=0.0", "`epsilon` must be above 0"),
         ("training.optimizer={name: sgd, momentum: -0.5}", "`momentum` must lie between 0 and below 1"),
         ("augment=[{name: remix, probability: 2.0}]", "`augment.0`: `probability` must lie between 0 and 1"),
-        ("loss.1.windows=[4096]", "A window of the loss is more than four times as long as a segment. Received: 4096 samples, segments of 800"),
+        ("loss.1.windows=[4096]", "`loss.1` needs segments of 1024 samples or more. Received: 800 samples"),
+        ("loss.1={name: multi_resolution_complex_stft, windows: [256], minimum_fft_size: 801, center: false}", "`loss.1` needs segments of 801 samples or more"),
         ("loss=[{name: waveform_l1, weight: 0}]", "`loss`: At least one loss needs a weight above 0"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_run_folder_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_resume_is_a_word_or_a_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="`--resume` must be auto, never, must or a run folder, and this folder is not there. Received: musst. Did you mean `must`"):
+    with pytest.raises(UserError, match="`--resume` must be auto, never, must or a run folder, and this folder does not exist. Received: musst. Did you mean `must`"):
         chosen(tmp_path, resume="musst")
 
 

@@ -1,0 +1,194 @@
+"""Runs that go on: after an interruption at any place, after a stop, and with another config."""
+
+import json
+import signal
+from pathlib import Path
+
+import keras
+import pytest
+
+from kseparation.config import load_config
+from kseparation.data import ValidationSegments
+from kseparation.errors import CheckFailed, TrainingStopped, UserError
+from kseparation.models import MODELS
+from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training.run_log import RunLog
+from kseparation.workflows.train import train
+from tests.on_backend import numbers
+from tests.tiny_run import poison, tiny_config
+from tests.tiny_separator import TinySeparator
+
+LINEAR = {"name": "tiny_separator"}
+
+
+@pytest.fixture(autouse=True)
+def tiny_separator_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is built in no time, where the test is not about the model."""
+    monkeypatch.setitem(MODELS, "tiny_separator", TinySeparator)
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def signal_after(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Sends this process a SIGINT in each of these steps, once."""
+    write = RunLog.step
+
+    def step(self, step, parts):
+        write(self, step, parts)
+        if step in steps:
+            steps.remove(step)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunLog, "step", step)
+
+
+def train_to_the_end(config, run_dir: Path) -> tuple[dict, int]:
+    """Gives the command again until it is not interrupted; returns the summary and the number of interruptions."""
+    interruptions = 0
+    while True:
+        try:
+            return train(config, run_dir=run_dir).summary, interruptions
+        except KeyboardInterrupt:
+            interruptions += 1
+
+
+def load(file: Path):
+    return keras.saving.load_model(file, custom_objects={"tests>TinySeparator": TinySeparator}, compile=False)
+
+
+def what_it_found(folder: Path) -> tuple:
+    """Losses of all steps and validations, and the kept models, without times."""
+    validations = [{key: value for key, value in row.items() if key != "seconds"} for row in rows(folder) if row["kind"] == "validation"]
+    weights = [[numbers(weight).tolist() for weight in load(folder / name).weights] for name in ("model.keras", "last.keras")]
+    return (folder / "losses.log").read_bytes(), validations, weights
+
+
+def test_an_interruption_anywhere_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first step, inside an epoch, in the last step of one, in a validation, and in the very last step."""
+    model = {"name": "tiny_separator", "dropout": 0.3}
+    config = tiny_config(tmp_path, model=model, epochs=4, steps_per_epoch=3, accumulate_steps=2, early_stopping_patience=9)
+    expected = train(config, run_dir=tmp_path / "undisturbed").summary
+    signal_after(monkeypatch, {1, 3, 5, 12})
+    read, pending = ValidationSegments.__getitem__, [3]
+
+    def interrupted(self, index):
+        pending[0] -= 1
+        if pending[0] == 0:
+            signal.raise_signal(signal.SIGINT)
+        return read(self, index)
+
+    monkeypatch.setattr(ValidationSegments, "__getitem__", interrupted)
+    summary, interruptions = train_to_the_end(config, tmp_path / "interrupted")
+    assert interruptions >= 4
+    assert summary | {"run": ""} == expected | {"run": ""}
+    assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_the_real_model_goes_on_exactly_as_users_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled as the backend has it by default, with all threads."""
+    config = tiny_config(tmp_path, ["training.jit_compile=auto"], epochs=2, steps_per_epoch=3)
+    train(config, run_dir=tmp_path / "undisturbed")
+    signal_after(monkeypatch, {2})
+    _, interruptions = train_to_the_end(config, tmp_path / "interrupted")
+    assert interruptions == 1
+    assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
+
+
+def test_a_stopped_run_with_accumulation_keeps_in_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=2, steps_per_epoch=4, accumulate_steps=3, max_skipped_in_a_row=2)
+    with monkeypatch.context() as patch:
+        poison(patch, 0, 99)
+        with pytest.raises(TrainingStopped, match="2 steps in a row .*, the last one step 2"):
+            train(config, run_dir=tmp_path / "run")
+        with pytest.raises(TrainingStopped, match="3 steps in a row .*, the last one step 3"):
+            train(config, run_dir=tmp_path / "run")
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    assert store.steps() == [2, 3]
+    assert all(int(value) == 0 for name, value in store.load_latest().arrays.items() if name.endswith("micro_step"))
+    assert train(config, run_dir=tmp_path / "run").summary["steps"] == 8
+    assert len((tmp_path / "run" / "losses.log").read_text().splitlines()) == 8
+
+
+def test_an_argument_of_a_component_is_allowed_under_its_own_key(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
+    changed = tiny_config(tmp_path, ["loss.0.weight=5.0", "training.optimizer.beta_1=0.8"], model=LINEAR, epochs=2)
+    with pytest.raises(UserError, match="--allow=loss.0.weight,training.epochs,training.optimizer.beta_1"):
+        train(changed, run_dir=tmp_path / "run")
+    train(changed, run_dir=tmp_path / "run", allow=["loss.0.weight", "training.epochs", "training.optimizer.beta_1"])
+    assert load_config(tmp_path / "run" / "config.yaml") == changed
+
+
+def test_another_loss_has_its_own_best_model(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
+    before = (tmp_path / "run" / "model.keras").stat().st_mtime_ns
+    louder = tiny_config(tmp_path, ["loss.0.weight=1000.0"], model=LINEAR, epochs=2)
+    summary = train(louder, run_dir=tmp_path / "run", allow=["loss", "training.epochs"]).summary
+    assert summary["best_epoch"] == 2 and (tmp_path / "run" / "model.keras").stat().st_mtime_ns > before
+
+
+def test_a_run_that_ended_early_goes_on_with_more_patience(tmp_path: Path) -> None:
+    def config(patience):  # with this rate the loss grows
+        overrides = ["training.optimizer={name: sgd, learning_rate: 1.0e-12}"]
+        return tiny_config(tmp_path, overrides, model=LINEAR, epochs=6, warmup_steps=0, clip_norm=1.0e-12, ema=0.0, early_stopping_patience=patience)
+
+    first = train(config(1), run_dir=tmp_path / "run").summary
+    assert (first["ended_early"], first["epochs"]) == (True, 2)
+    second = train(config(3), run_dir=tmp_path / "run", allow=["training.early_stopping_patience"]).summary
+    assert (second["ended_early"], second["epochs"], second["best_epoch"]) == (True, 4, 1)
+
+
+def test_a_changed_config_goes_on_where_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 0, 1)
+    with pytest.raises(TrainingStopped):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run", strict=True)
+    longer = tiny_config(tmp_path, model=LINEAR, epochs=1, ema=0.8)
+    with pytest.raises(UserError, match="`training.ema` was 0.9, now 0.8"):
+        train(longer, run_dir=tmp_path / "run")
+    result = train(longer, run_dir=tmp_path / "run", allow=["training.ema"])
+    assert result.summary["steps"] == 2
+    assert load_config(tmp_path / "run" / "config.yaml") == longer
+    resumed = [row for row in rows(tmp_path / "run") if row["kind"] == "resume"]
+    assert [(row["step"], row["from_backend"]) for row in resumed] == [(1, keras.backend.backend())]
+
+
+def test_a_finished_run_goes_on_where_more_is_allowed(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
+    longer = tiny_config(tmp_path, model=LINEAR, epochs=3)
+    with pytest.raises(UserError, match="`--allow` names no key of the config. Received: training.epoch. Did you mean `training.epochs`"):
+        train(longer, run_dir=tmp_path / "run", allow=["training.epoch"])
+    summary = train(longer, run_dir=tmp_path / "run", allow=["training.epochs"]).summary
+    assert (summary["steps"], summary["epochs"]) == (6, 3) and load_config(tmp_path / "run" / "config.yaml") == longer
+
+
+def test_a_change_that_the_checkpoint_cannot_follow_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, 0, 1)
+    with pytest.raises(TrainingStopped):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run", strict=True)
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="The run cannot go on with another `training.accumulate_steps`: The checkpoint is of another"):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=1, accumulate_steps=2), run_dir=tmp_path / "run", allow=["training"])
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+    assert train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run").summary["steps"] == 2
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, model=LINEAR)
+    train(config, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    for state in (tmp_path / "run" / "checkpoints").glob("*/state.npz"):
+        state.write_bytes(state.read_bytes()[:-40])
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "run.lock"}
+    with pytest.raises(CheckFailed, match="No checkpoint in .* is sound. Received: steps .2, 4., all damaged"):
+        train(config, run_dir=tmp_path / "run")
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_checkpoints_without_a_config_are_nobodys(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    train(config, run_dir=tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(UserError, match="has checkpoints but no config.yaml"):
+        train(config, run_dir=tmp_path / "run")
