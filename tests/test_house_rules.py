@@ -2,12 +2,15 @@
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kseparation.cli.flags import parse_flags
 from kseparation.cli.main import VERBS
+from kseparation.config.loading import flat_config, load_config
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted([*(ROOT / "kseparation").rglob("*.py"), *(ROOT / "apps").glob("*.py")])
@@ -16,6 +19,25 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 UNDOCUMENTED = {"build", "call", "get_config", "compute_output_shape", "compute_output_spec", "from_config"}
 # Test files that belong to no single module.
 HOUSE_TESTS = {"test_floors.py", "test_house_rules.py", "test_contracts.py"}
+# Modules that are tested through another one.
+TESTED_IN = {
+    "audio/decoding.py": "audio/test_reading.py",
+    **{f"cli/{verb}.py": "cli/test_verbs.py" for verb in ("demo", "evaluate", "models", "separate", "train")},
+    "config/demo.py": "cli/test_verbs.py",
+    "config/wording.py": "config/test_loading.py",
+    **{f"data/builtin/{part}.py": "data/builtin/test_composer.py" for part in ("accompaniment", "drumming", "melody", "score")},
+    **{f"data/builtin/{part}.py": "data/builtin/test_prepare.py" for part in ("song", "song_folder")},
+    "data/builtin/song_process.py": "data/builtin/test_song_processes.py",
+    **{f"data/builtin/{part}.py": "data/builtin/test_singing.py" for part in ("speech_process", "world_singer")},
+    "errors.py": "cli/test_main.py",
+    "layers/seeded_dropout.py": "workflows/test_resumed_training.py",
+    "metrics/blocks.py": "metrics/test_global_sdr.py",
+    "models/moises_light_presets.py": "models/test_moises_light.py",
+    "reporting/palette.py": "reporting/test_plots.py",
+    "training/optimizers.py": "workflows/test_build.py",
+    "workflows/separate_outputs.py": "workflows/test_separate.py",
+    "workflows/separate_plan.py": "workflows/test_separate_requests.py",
+}
 
 
 def long_files(paths: list[Path]) -> list[str]:
@@ -90,19 +112,16 @@ def test_every_test_is_in_a_file_that_pytest_collects() -> None:
     assert sorted(files) == TESTS
 
 
-def test_tests_mirror_the_package() -> None:
-    """A test file stands where its module stands, or is named after a folder of the package."""
-    homeless = []
-    for path in TESTS:
-        relative = path.relative_to(ROOT / "tests")
-        module = ROOT / "kseparation" / relative.with_name(relative.name.removeprefix("test_"))
-        if (
-            relative.name not in HOUSE_TESTS
-            and not module.exists()
-            and not (ROOT / "kseparation" / relative.parent).is_dir()
-        ):
-            homeless.append(str(relative))
-    assert homeless == []
+def test_every_module_has_its_test() -> None:
+    """`kseparation/a/b.py` is tested in `tests/a/test_b.py`, or TESTED_IN says where; and no test file is without a place."""
+    modules = {str(path.relative_to(ROOT / "kseparation")) for path in CODE if "kseparation" in path.parts and path.name != "__init__.py"}
+    tests = {str(path.relative_to(ROOT / "tests")) for path in TESTS}
+    mirrored = {module: str(Path(module).with_name(f"test_{Path(module).name}")) for module in modules}
+    assert sorted(module for module in modules - set(TESTED_IN) if mirrored[module] not in tests) == []
+    assert set(TESTED_IN) <= modules and set(TESTED_IN.values()) <= tests
+    assert [module for module in TESTED_IN if mirrored[module] in tests] == []
+    homeless = tests - set(mirrored.values()) - set(TESTED_IN.values()) - HOUSE_TESTS
+    assert sorted(test for test in homeless if not (ROOT / "kseparation" / test).parent.is_dir()) == []
 
 
 def test_commands_of_the_readme_exist() -> None:
@@ -115,6 +134,23 @@ def test_commands_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= set(re.findall(r"\bmake ([a-z][a-z-]*)", code)) <= targets
     assert set(re.findall(r"^(?:\$ )?kseparation ([a-z_]+)", code, re.MULTILINE)) <= set(VERBS)
     assert set(re.findall(r"\bapps/([a-z_]+)\.py", code)) <= set(VERBS)
+    commands = re.findall(r"^kseparation ([a-z_]+[^#\n]*)", code, re.MULTILINE)
+    assert len(commands) >= 4
+    for verb, *arguments in map(shlex.split, commands):
+        flags, _ = parse_flags(VERBS[verb], arguments)
+        if verb == "train" and flags.config:
+            load_config(ROOT / flags.config, flags.set)
+
+
+def test_settings_of_the_docs_exist() -> None:
+    """Every key that the table of settings gives for another trainer's is a key of a config."""
+    rows = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines()
+    ours = " ".join(row.split("|")[2] for row in rows if row.startswith("| "))
+    named = set(re.findall(r"`((?:data|training|evaluation|logging|loss|model)\.[a-z0-9_.]+)", ours))
+    assert len(named) > 15
+    model = ast.parse((ROOT / "kseparation" / "models" / "moises_light.py").read_text(encoding="utf-8"))
+    arguments = {f"model.{node.arg}" for node in ast.walk(model) if isinstance(node, ast.arg)}
+    assert named - set(flat_config(load_config(ROOT / "configs" / "demo" / "separation.yaml"))) - arguments == set()
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax", "test"])

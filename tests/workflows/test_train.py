@@ -71,6 +71,9 @@ def test_the_files_of_a_run(finished) -> None:
     assert result.summary == read_json(folder / "summary.json")
     assert (result.summary["steps"], result.summary["epochs"], result.summary["skipped_steps"]) == (4, 2, 0)
     assert result.summary["parameters"] == load_model(folder).count_params()
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    figures = re.findall(r"<(?:svg|img) ", report)
+    assert len(figures) >= 3 and "steps_per_epoch: 2" in report and keras.__version__ in report
 
 
 def test_losses_log_has_every_step_exactly(finished) -> None:
