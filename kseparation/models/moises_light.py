@@ -105,6 +105,8 @@ class MoisesLight(Separator):
             raise ValueError(f"`bands` must divide `bins` and `width`. Received: bands={bands}, bins={bins}, width={width}")
         if output not in OUTPUTS:
             raise ValueError(f"`output` is unknown. Received: output={output}. {did_you_mean(output, OUTPUTS)}")
+        if output == "softmax_mask" and len(self.stems) < 2:
+            raise ValueError(f"`output` softmax_mask divides the mixture among two stems or more. Received: stems={self.stems}. Use mask.")
         self.window_samples = window_samples
         self.hop_samples = hop_samples
         self.bins = bins
@@ -192,9 +194,10 @@ class MoisesLight(Separator):
         decoded = self._network(ops.cast(planes, self.compute_dtype), training)
         decoded = ops.cast(decoded, "float32")
         if self.output_kind == "softmax_mask":
-            real, imag = self._divide(decoded, real, imag)
-        else:
-            real, imag = self._with_silent_top(*self._stem_planes(decoded, *modelled, mean, deviation))
+            stems = self._synthesise(*self._divide(decoded, real, imag), padded, samples)
+            # The last stem is what the others leave of the mixture: one inverse transform less, and they add up to the last bit but rounding.
+            return ops.concatenate([stems, mixture[:, None] - ops.sum(stems, axis=1, keepdims=True)], axis=1)
+        real, imag = self._with_silent_top(*self._stem_planes(decoded, *modelled, mean, deviation))
         return self._synthesise(real, imag, padded, samples)
 
     def _analyse(self, mixture, samples):
@@ -293,13 +296,13 @@ class MoisesLight(Separator):
         return planes[0] * real[:, None], planes[1] * imag[:, None]
 
     def _divide(self, decoded, real, imag):
-        """Divides each bin of the mixture among the stems, `(batch, stems, channels, frames, all bins)`."""
+        """Divides each bin of the mixture among the stems; all but the last, `(batch, stems - 1, channels, frames, all bins)`."""
         frames = ops.shape(decoded)[1]
         logits = ops.reshape(decoded, (-1, frames, self.bins, len(self.stems), self.channels))
         logits = ops.transpose(logits, (0, 3, 4, 1, 2))
         # Written out because the softmax kernel of one backend refuses tensors of this rank.
         weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=1, keepdims=True)))
-        masks = weights / ops.sum(weights, axis=1, keepdims=True)
+        masks = weights[:, :-1] / ops.sum(weights, axis=1, keepdims=True)
         missing = self.window_samples // 2 + 1 - self.bins
         if missing:
             top = ops.mean(masks[..., -TOP_BINS:], axis=-1, keepdims=True)

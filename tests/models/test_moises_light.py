@@ -173,6 +173,7 @@ def test_an_item_with_nan_does_not_touch_the_others(output):
     [
         ({"bins": 34}, "`bins` must lie between 1 and 33, half the window and one. Received: bins=34"),
         ({"bins": 0}, "Received: bins=0"),
+        ({"output": "softmax_mask", "stems": ("vocals",)}, "two stems or more. Received: stems=('vocals',). Use mask."),
         ({"bands": 3}, "`bands` must divide `bins` and `width`. Received: bands=3, bins=32, width=4"),
         ({"output": "masks"}, "`output` is unknown. Received: output=masks. Did you mean `mask`"),
         ({"levels": 0}, "`levels` must be at least 1. Received: levels=0"),
