@@ -85,6 +85,18 @@ def test_softmax_masks_add_up_to_the_mixture(fold_frames):
     np.testing.assert_allclose(stems.sum(axis=1), mixture, rtol=0, atol=1e-5)
 
 
+def test_masks_are_the_softmax_over_the_stems():
+    model = randomized(stems=("a", "b", "c"), bins=24, bands=3, width=6, output="softmax_mask")
+    decoded = 30 * noise(2, 5, 24, 3 * 2)
+    spectrum = noise(2, 2, 5, 33, seed=1), noise(2, 2, 5, 33, seed=2)
+    logits = decoded.reshape(2, 5, 24, 3, 2).transpose(0, 3, 4, 1, 2).astype("float64")
+    masks = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    top = masks.mean(axis=-1, keepdims=True)  # of the 32 topmost bins, and there are only 24
+    masks = np.concatenate([masks, np.repeat(top, 9, axis=-1)], axis=-1)
+    for plane, whole in zip(compute(model._divide, decoded, *spectrum), spectrum, strict=True):
+        np.testing.assert_allclose(plane, masks[:, :2] * whole[:, None], rtol=0, atol=1e-5)
+
+
 def test_folding_stacks_neighbouring_frames_on_the_channels_of_their_band():
     model = randomized(bands=2, fold_frames=3)
     features = noise(1, 6, 5, 4)  # two bands of two channels
@@ -173,7 +185,7 @@ def test_an_item_with_nan_does_not_touch_the_others(output):
     [
         ({"bins": 34}, "`bins` must lie between 1 and 33, half the window and one. Received: bins=34"),
         ({"bins": 0}, "Received: bins=0"),
-        ({"output": "softmax_mask", "stems": ("vocals",)}, "two stems or more. Received: stems=('vocals',). Use mask."),
+        ({"output": "softmax_mask", "stems": ("vocals",)}, "divides the mixture among two stems or more"),
         ({"bands": 3}, "`bands` must divide `bins` and `width`. Received: bands=3, bins=32, width=4"),
         ({"output": "masks"}, "`output` is unknown. Received: output=masks. Did you mean `mask`"),
         ({"levels": 0}, "`levels` must be at least 1. Received: levels=0"),
