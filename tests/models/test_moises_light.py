@@ -85,6 +85,15 @@ def test_softmax_masks_add_up_to_the_mixture(fold_frames):
     np.testing.assert_allclose(stems.sum(axis=1), mixture, rtol=0, atol=1e-5)
 
 
+def test_the_spectrum_is_divided_by_its_sample_deviation():
+    real, imag = noise(2, 1, 1, 32), noise(2, 1, 1, 32, seed=1)
+    planes, mean, deviation = compute(tiny(channels=1)._normalized_planes, real, imag)
+    both = np.stack([real, imag], axis=-1)[:, 0].astype("float64")
+    expected = both.std(axis=(1, 2, 3), ddof=1)  # over 64 numbers: one less or not is seen
+    np.testing.assert_allclose(deviation.ravel(), expected, rtol=1e-5)
+    np.testing.assert_allclose(planes, (both - both.mean(axis=(1, 2, 3), keepdims=True)) / (expected[:, None, None, None] + 1e-5), rtol=0, atol=1e-5)
+
+
 def test_masks_are_the_softmax_over_the_stems():
     model = randomized(stems=("a", "b", "c"), bins=24, bands=3, width=6, output="softmax_mask")
     decoded = 30 * noise(2, 5, 24, 3 * 2)

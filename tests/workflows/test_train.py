@@ -25,6 +25,7 @@ from kseparation.workflows import train as workflow
 from kseparation.workflows.build import build_dataset, build_objective
 from kseparation.workflows.train import train
 from tests.on_backend import numbers
+from tests.songs import write_songs
 from tests.tiny_run import child_environment, poison, tiny_config, write_config
 from tests.tiny_separator import TinySeparator
 
@@ -142,14 +143,20 @@ def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
         ("model.widht=8", "Did you mean `width`"),
         ("augment=[{name: remix, probability: 2.0}]", "`augment.0`: `probability` must lie between 0 and 1"),
         ("training.optimizer.beta_1=-1.0", "`beta_1` must lie between 0 and below 1"),
-        ("data.stems=[vocals]\n--set=model.output=softmax_mask", "The songs hold more than `data.stems`, but the stems of this model add up"),
     ],
 )
 def test_nothing_is_written_where_config_or_data_are_wrong(tmp_path: Path, override: str, words: str, capsys) -> None:
     config = write_config(tmp_path)
-    overrides = f"--set={override}".split("\n")
-    assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run"), *overrides]) == 2
+    assert main(["train", "--config", str(config), "--run_dir", str(tmp_path / "run"), f"--set={override}"]) == 2
     assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_stems_that_add_up_need_all_of_a_song(tmp_path: Path) -> None:
+    write_songs(tmp_path / "songs", {"train": {"c": 2000}}, stems=("vocals", "drums", "bass"))
+    write_songs(tmp_path / "songs", {"train": {"d": 2000}, "validation": {"v": 2000}})
+    with pytest.raises(UserError, match="The songs hold more than `data.stems`, but the stems of this model add up .* Received: data.stems=vocals, drums"):
+        train(tiny_config(tmp_path, ["model.output=softmax_mask"]), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
