@@ -71,19 +71,24 @@ class Track:
         """Every file that is read for this song, the mixture first."""
         return [*([self.mixture] if self.mixture else self.others), *self.stems.values()]
 
-    @functools.cached_property
+    @property
     def has_rest(self) -> bool:
-        """Whether the mixture holds more than the stems: above -40 dB of it in half a second of every five."""
+        """Whether the mixture holds more than the stems."""
+        return self.rest_start is not None
+
+    @functools.cached_property
+    def rest_start(self) -> int | None:
+        """Where more than the stems is first found, above -40 dB of the mixture in half a second of every five; None where it is not."""
         if self.mixture is None or not self.stems:
-            return bool(self.others)
+            return 0 if self.others else None
         length = self.sample_rate // 2
         excerpts = max(3, self.samples // (5 * self.sample_rate))
         for number in range(excerpts):
             start = max(0, int(self.samples * (number + 0.5) / excerpts) - length // 2)
             mixture, rest = self.read_mixture(start, length), self.read_rest(start, length)
             if np.sqrt(np.mean(np.square(rest))) > max(0.01 * np.sqrt(np.mean(np.square(mixture))), ROUNDING):
-                return True
-        return False
+                return start
+        return None
 
     def read_rest(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Returns what the mixture holds besides the stems, float32 `(n, channels)`."""

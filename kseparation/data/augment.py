@@ -46,9 +46,10 @@ def draw_start(track: Track, segment_samples: int, draw: np.random.Generator) ->
     return int(draw.integers(0, max(track.samples - segment_samples, 0) + 1))
 
 
-def samples_read(segment_samples: int, speed: float) -> int:
-    """Returns how much of a song a segment takes at most that is played `speed` times as fast."""
-    return segment_samples if speed == 1.0 else math.ceil(segment_samples * speed) + 2
+def samples_read(segment_samples: int, speed: float, sample_rate: int) -> int:
+    """Returns how much of a song a segment takes that is played `speed` times as fast."""
+    # The rate to resample from is a whole number, so the length follows from it and not from the speed.
+    return segment_samples if speed == 1.0 else math.ceil(segment_samples * round(sample_rate * speed) / sample_rate) + 1
 
 
 class Remix:
@@ -68,7 +69,7 @@ class Remix:
         remixed = []
         for choice in choices:
             track = int(draw.integers(len(songs)))
-            remixed.append(replace(choice, track=track, start=draw_start(songs[track], samples_read(segment_samples, choice.speed), draw)))
+            remixed.append(replace(choice, track=track, start=draw_start(songs[track], samples_read(segment_samples, choice.speed, songs[track].sample_rate), draw)))
         return remixed
 
 
@@ -162,7 +163,8 @@ class Speed:
     @staticmethod
     def _at(choice, speed, songs, segment_samples):
         # A faster stem needs more of the song, which begins earlier where it would run out.
-        latest = songs[choice.track].samples - samples_read(segment_samples, speed)
+        song = songs[choice.track]
+        latest = song.samples - samples_read(segment_samples, speed, song.sample_rate)
         return replace(choice, speed=speed, start=max(0, min(choice.start, latest)))
 
 

@@ -1,6 +1,5 @@
 """Training batches as a pure function of (run seed, epoch, index)."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import scipy.fft
 
 from kseparation.audio.resampling import resample
 from kseparation.audio.track import Track
-from kseparation.data.augment import StemChoice, draw_start
+from kseparation.data.augment import StemChoice, draw_start, samples_read
 
 # Stands for what a mixture holds besides the stems.
 REST = "(rest)"
@@ -80,11 +79,8 @@ class SegmentBatches:
         song = self.songs[choice.track]
         if choice.speed == 1.0:
             return read_segment(song, choice.stem, choice.start, self.segment_samples)
-        # The rate is a whole number, so the length follows from it and not from the speed.
-        rate = round(song.sample_rate * choice.speed)
-        needed = math.ceil(self.segment_samples * rate / song.sample_rate) + 1
-        audio = read_segment(song, choice.stem, choice.start, needed)
-        return resample(audio, rate, song.sample_rate)[: self.segment_samples]
+        audio = read_segment(song, choice.stem, choice.start, samples_read(self.segment_samples, choice.speed, song.sample_rate))
+        return resample(audio, round(song.sample_rate * choice.speed), song.sample_rate)[: self.segment_samples]
 
 
 def tilt(audio: np.ndarray, tilt_db: float, sample_rate: int) -> np.ndarray:

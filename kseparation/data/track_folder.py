@@ -96,5 +96,5 @@ class TrackFolder:
 def _audio_files(folder):
     """The audio files of a song by name, sorted; of two formats of one name the first in EXTENSIONS."""
     found = [file for file in folder.iterdir() if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()]
-    best_last = sorted(found, key=lambda file: (file.stem, -EXTENSIONS.index(file.suffix.lower())))
+    best_last = sorted(found, key=lambda file: (file.stem, -EXTENSIONS.index(file.suffix.lower()), file.suffix))
     return {file.stem: file for file in best_last}

@@ -42,7 +42,7 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
         distance: `"complex"` (modulus of the complex difference), `"magnitude"` (difference of moduli), `"parts"` (mean of the absolute differences of real
             and imaginary part) or `"magnitude_and_parts"` (the magnitude term plus half of each part's).
         aggregation: `"sum"` or `"mean"` over the windows.
-        center: frames centred on their sample with reflected edges; else only full frames, which needs segments longer than the largest transform.
+        center: frames centred on their sample with reflected edges; else only full frames, which needs segments as long as the largest transform.
 
     Shapes: `y_true`, `y_pred` `(batch, stems, samples, channels)`; result `(batch,)`, float32.
 

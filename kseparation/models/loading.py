@@ -48,7 +48,7 @@ def load_model(path: str | Path) -> keras.Model:
     _check_archive(file)
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"The model file cannot be opened: {file}. {first_line}") from error
     broken = [weight.path for weight in model.weights if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight)))]
@@ -62,10 +62,10 @@ def _check_archive(file):
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
             config = json.loads(archive.read("config.json"))
-    except OSError as error:
+    except PermissionError as error:
         raise UserError(f"The model file cannot be read: {file}. {error.strerror}. Check its permissions.") from error
-    # RuntimeError and NotImplementedError are zipfile's words for encryption and an unknown compression.
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, RuntimeError) as error:
+    # OSError is zipfile's word for an offset beyond the file, RuntimeError for encryption and for a compression that it does not know.
+    except (zipfile.BadZipFile, zlib.error, OSError, KeyError, EOFError, ValueError, RuntimeError) as error:
         raise UserError(f"Not a sound .keras file: {file}. It is truncated, damaged or of another kind ({error}). Copy or train it again.") from error
     if damaged:
         raise UserError(f"The model file is damaged: {file}, in its part `{damaged}`. Copy it again.")

@@ -1,10 +1,7 @@
 """What a report is made of."""
 
-import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,19 +49,3 @@ class ReportData:
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     config_text: str = ""
     notes: Sequence[str] = ()
-
-
-def read_history(path: str | Path) -> list[dict[str, Any]]:
-    """Reads the rows of `metrics.jsonl`; a damaged line, such as a killed run leaves at the end, is passed over.
-
-    Args:
-        path: the file; one that does not exist has no rows.
-    """
-    path = Path(path)
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]

@@ -143,18 +143,24 @@ class KeepBest(keras.callbacks.Callback):
         folder: of the run.
         steps_per_epoch: optimizer steps in an epoch.
         patience: epochs without a better validation loss before the end; None never ends.
-        progress: what an earlier process left, as `progress` gives it.
+        judged_by: tells apart what gives validation losses that cannot be compared.
+        progress: of the checkpoint that an earlier process left.
+
+    Attributes:
+        ended_early: whether the patience is at an end.
     """
 
-    def __init__(self, folder, steps_per_epoch: int, patience: int | None, progress: dict | None = None):
+    def __init__(self, folder, steps_per_epoch: int, patience: int | None, judged_by: str = "", progress: dict | None = None):
         super().__init__()
         progress = progress or {}
         self.folder = folder
         self.steps_per_epoch = steps_per_epoch
         self.patience = patience
-        self.best_loss = float("inf") if progress.get("best_loss") is None else float.fromhex(progress["best_loss"])
-        self.best_step = progress.get("best_step")
-        self.ended_early = bool(progress.get("ended_early", False))
+        self.judged_by = judged_by
+        self.best_loss, self.best_step = float("inf"), None
+        if progress.get("best_loss") is not None and progress.get("judged_by") == judged_by:
+            self.best_loss, self.best_step = float.fromhex(progress["best_loss"]), progress["best_step"]
+        self.ended_early = self._patience_is_over(progress.get("step", 0))
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
@@ -164,14 +170,17 @@ class KeepBest(keras.callbacks.Callback):
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, step
             save_model(self.model, self.folder / "model.keras")
-        elif self.patience is not None and self.best_step is not None and step - self.best_step >= self.patience * self.steps_per_epoch:
+        elif self._patience_is_over(step):
             self.ended_early = True
             self.model.stop_training = True
+
+    def _patience_is_over(self, step):
+        return self.patience is not None and self.best_step is not None and step - self.best_step >= self.patience * self.steps_per_epoch
 
     def progress(self) -> dict:
         """Returns what a later process needs to go on."""
         best = None if not np.isfinite(self.best_loss) else self.best_loss.hex()
-        return {"best_loss": best, "best_step": self.best_step, "ended_early": self.ended_early}
+        return {"best_loss": best, "best_step": self.best_step, "judged_by": self.judged_by}
 
 
 class SaveCheckpoint(keras.callbacks.Callback):

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from kseparation.storage.atomic import plain, write_text_atomic
+from kseparation.storage.json_lines import read_json_lines
 
 LOSSES_FILE = "losses.log"
 METRICS_FILE = "metrics.jsonl"
@@ -39,23 +40,16 @@ class RunLog:
         losses = self.folder / LOSSES_FILE
         if losses.exists():
             kept = [""]
-            for line in losses.read_text(encoding="ascii").splitlines():
+            for line in losses.read_text(encoding="ascii", errors="replace").splitlines():
                 # A half-written number is smaller than the one before it.
                 if _step_of(kept[-1]) < _step_of(line) <= step:
                     kept.append(line)
             write_text_atomic(losses, "".join(line + "\n" for line in kept[1:]))
         metrics = self.folder / METRICS_FILE
         if metrics.exists():
-            # The last line of a killed run may be half written; what lies after the checkpoint is done again.
-            rows = []
-            for line in metrics.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if row.get("step", 0) <= step:
-                    rows.append(line + "\n")
-            write_text_atomic(metrics, "".join(rows))
+            # What lies after the checkpoint is done again.
+            kept = [row for row in read_json_lines(metrics) if isinstance(row.get("step"), int) and row["step"] <= step]
+            write_text_atomic(metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def __enter__(self) -> "RunLog":
         return self

@@ -49,8 +49,8 @@ def _check(component: ComponentConfig, registry: dict, kind: str, problems: Prob
         return
     if hasattr(registry[component.name], "from_preset"):
         besides = (*besides, "preset")
-        preset = component.arguments.get("preset", "")
-        if not isinstance(preset, str):
+        preset = component.arguments.get("preset")
+        if preset is not None and not isinstance(preset, str):
             problems.add(component.place.below("preset"), f"must be a name. Received: {preset!r}")
     arguments = {key: value for key, value in component.arguments.items() if key not in besides}
     check_arguments(registry[component.name], arguments, component.place, provided, problems, besides)

@@ -17,9 +17,10 @@ from kseparation.data.track_folder import SPLITS, TrackFolder
 from kseparation.errors import UserError, did_you_mean
 from kseparation.metrics import TRACK_METRICS
 from kseparation.reporting.report import write_report
-from kseparation.reporting.report_data import Excerpt, ReportData, read_history
+from kseparation.reporting.report_data import Excerpt, ReportData
 from kseparation.reporting.score_table import score_text
 from kseparation.storage.atomic import require_writable, write_json
+from kseparation.storage.json_lines import read_json_lines
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
 from kseparation.workflows.whole_track import separate_blocks
@@ -255,7 +256,7 @@ def _report_data(
     return ReportData(
         title=f"{summary['model']} on {summary['data']}, {summary['subset']}",
         summary=summary,
-        history=read_history(run / "metrics.jsonl") if run else (),
+        history=read_json_lines(run / "metrics.jsonl") if run else (),
         excerpts=excerpts,
         facts={
             "Model": _model_facts(model, summary, overlap),

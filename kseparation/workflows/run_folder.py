@@ -115,12 +115,12 @@ def check_same_config(folder: Path, config: RunConfig, allow: Sequence[str] = ()
         UserError: keys differ that are not allowed to; each is listed with both values.
     """
     old, new = flat_config(load_config(folder / CONFIG_FILE)), flat_config(config)
-    for name in allow:
-        if not any(key == name or key.startswith(name + ".") for key in {*old, *new}):
-            raise UserError(f"`--allow` names no key of the config. Received: {name}. {did_you_mean(name, sorted({*old, *new}))}")
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     refused = [key for key in changed if not any(key == name or key.startswith(name + ".") for name in allow)]
     if refused:
+        for name in allow:  # where nothing is refused, a key may be gone since it was allowed
+            if not any(key == name or key.startswith(name + ".") for key in {*old, *new}):
+                raise UserError(f"`--allow` names no key of the config. Received: {name}. {did_you_mean(name, sorted({*old, *new}))}")
         listed = "; ".join(f"`{key}` was {old.get(key)!r}, now {new.get(key)!r}" for key in refused)
         raise UserError(f"The run `{folder}` was begun with another config: {listed}. Choose another --run_dir, or name the keys in --allow={','.join(refused)}.")
     return changed

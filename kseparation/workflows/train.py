@@ -1,6 +1,9 @@
 """Training a run from its config, to the end or on from where it was."""
 
 import contextlib
+import hashlib
+import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +11,16 @@ from pathlib import Path
 
 import keras
 
-from kseparation.config.loading import dump_config
+from kseparation.config.loading import dump_config, flat_config
 from kseparation.config.records import RunConfig
 from kseparation.data import SegmentBatches, SegmentStream, ValidationSegments
 from kseparation.data.input_check import check_tracks
 from kseparation.errors import CheckFailed, UserError
 from kseparation.reporting.report import write_report
-from kseparation.reporting.report_data import ReportData, read_history
+from kseparation.reporting.report_data import ReportData
 from kseparation.storage.atomic import read_json, remove_temporary, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training import TerminateOnNonFinite
 from kseparation.training.interruption import Interruption
@@ -115,8 +119,10 @@ def _check_rest(model, batches):
         return
     names = ", ".join(batches.stems)
     if model.stems_add_up:
+        song = next(song for song in batches.songs if song.has_rest)
         raise UserError(
-            f"The songs hold more than `data.stems`, but the stems of this model add up to the mixture. Received: data.stems={names}. "
+            f"The songs hold more than `data.stems`, but the stems of this model add up to the mixture. Received: data.stems={names}, "
+            f"and more in the mixture of `{song.name}` at {song.rest_start / song.sample_rate:.1f} s. "
             "Name all stems, or choose another output: --set=model.output=mask."
         )
     print(f"the mixtures hold more than {names}: the rest is heard, and is no target", file=sys.stderr)
@@ -137,17 +143,15 @@ def _restore(model, store, changed):
     except UserError as error:
         keys = ", ".join(f"`{key}`" for key in changed)
         raise UserError(f"The run cannot go on with another {keys}: {error}" if keys else str(error)) from None
-    return _still_true(checkpoint.progress, changed)
+    return checkpoint.progress
 
 
-def _still_true(progress, changed):
-    """What an earlier process found, without what other settings have made meaningless."""
-    if changed:
-        progress = {**progress, "ended_early": False}
-    if any(key.split(".")[0] in ("data", "loss", "model") for key in changed):
-        # Losses before and after cannot be compared: the best model is looked for anew.
-        progress = {**progress, "best_loss": None, "best_step": None}
-    return progress
+def _judged_by(config):
+    """A fingerprint of the settings on which a validation loss depends, besides the weights."""
+    settings = {key: value for key, value in flat_config(config).items() if key.split(".")[0] in ("data", "loss") or key == "training.batch_size"}
+    for key in ("data.workers", "data.root"):  # how and where the same songs are read
+        settings.pop(key)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -178,7 +182,7 @@ def _fit(config, model, batches, validation_songs, folder, store, progress, stri
     segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, training.batch_size, config.data.overlap)
     validation = ValidationSet(segments)
     guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
-    best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, progress)
+    best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, _judged_by(config), progress)
     with (
         RunLog(folder, first_step) as log,
         tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
@@ -244,7 +248,7 @@ def _write_report(folder, summary):
     packages = environment.pop("packages")
     data = ReportData(
         title=folder.name,
-        history=read_history(folder / METRICS_FILE),
+        history=read_json_lines(folder / METRICS_FILE),
         facts={"Run": summary, "Environment": {**environment, **packages}},
         config_text=(folder / CONFIG_FILE).read_text(encoding="utf-8"),
     )
@@ -260,7 +264,7 @@ def _summary(config, model, steps, best, folder):
         "parameters": model.count_params(),
         "steps": steps.step,
         "epochs": steps.step // config.training.steps_per_epoch,
-        "best_epoch": None if best.best_step is None else best.best_step // config.training.steps_per_epoch,
+        "best_epoch": None if best.best_step is None else math.ceil(best.best_step / config.training.steps_per_epoch),
         "best_validation_loss": best.best_loss,
         "skipped_steps": int(model.optimizer.skipped_steps),
         "ended_early": best.ended_early,

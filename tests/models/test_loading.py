@@ -65,6 +65,12 @@ def test_truncated_file_is_refused(tmp_path, quarter):
     assert "Not a sound .keras file" in refusal(path)
 
 
+def test_a_file_that_lost_its_beginning_is_refused(tmp_path):
+    path = tmp_path / "late.keras"
+    path.write_bytes(GOOD.read_bytes()[600:])
+    assert "Not a sound .keras file" in refusal(path)
+
+
 @pytest.mark.parametrize("part", ["model.weights.h5", "config.json"])
 def test_flipped_byte_is_refused(tmp_path, part):
     content = bytearray(GOOD.read_bytes())

@@ -54,7 +54,7 @@ def test_an_epoch_leaves_models_and_a_checkpoint(tmp_path: Path) -> None:
     checkpoint = CheckpointStore(tmp_path / "checkpoints").load_latest()
     assert checkpoint.step == 14
     assert checkpoint.progress["step"] == 14 and checkpoint.progress["backend"] == keras.backend.backend()
-    assert float.fromhex(checkpoint.progress["best_loss"]) > 0 and checkpoint.progress["ended_early"] is False
+    assert float.fromhex(checkpoint.progress["best_loss"]) > 0 and checkpoint.progress["best_step"] in (2, 4)
 
 
 def test_a_stopped_training_saves_the_step_and_raises(tmp_path: Path) -> None:
@@ -84,15 +84,19 @@ def test_the_best_of_an_earlier_process_stays_the_best(tmp_path: Path) -> None:
         def save(self, path):
             Path(path).write_text("saved")
 
-    best = KeepBest(tmp_path, 10, patience=2, progress={"best_loss": (0.5).hex(), "best_step": 40})
+    best = KeepBest(tmp_path, 10, 2, "loss", {"best_loss": (0.5).hex(), "best_step": 40, "judged_by": "loss"})
     best.set_model(Model())
     best.model.optimizer = None
     best.on_epoch_end(4, {"val_total": 0.6})
     assert not (tmp_path / "model.keras").exists() and not best.ended_early
     best.on_epoch_end(5, {"val_total": 0.7})
     assert best.ended_early and best.model.stop_training
-    assert best.progress() == {"best_loss": (0.5).hex(), "best_step": 40, "ended_early": True}
-    assert KeepBest(tmp_path, 10, 2, best.progress()).ended_early
+    left = best.progress() | {"step": 60}
+    assert left == {"best_loss": (0.5).hex(), "best_step": 40, "judged_by": "loss", "step": 60}
+    assert KeepBest(tmp_path, 10, 2, "loss", left).ended_early
+    assert not KeepBest(tmp_path, 10, 3, "loss", left).ended_early
+    judged_anew = KeepBest(tmp_path, 10, 2, "another loss", left)
+    assert (judged_anew.best_step, judged_anew.ended_early) == (None, False)
 
 
 def test_an_interruption_waits_for_the_last_micro_batch(tmp_path: Path) -> None:

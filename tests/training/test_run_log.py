@@ -40,6 +40,14 @@ def test_an_event_is_json_without_nan(tmp_path: Path) -> None:
     assert row == {"kind": "train", "step": 3, "epoch": 1, "loss": None, "lr": 0.5, "skipped_steps": 2}
 
 
+def test_damaged_logs_do_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    (tmp_path / "losses.log").write_bytes(b"1 total=0x1p+0\n\xff\xfe\n2 total=0x1p+1\n")
+    (tmp_path / "metrics.jsonl").write_bytes(b'[3]\n{"step": "x"}\n\xff\n{"kind": "train", "step": 1}\n')
+    RunLog(tmp_path, step=2).close()
+    assert (tmp_path / "losses.log").read_text() == "1 total=0x1p+0\n2 total=0x1p+1\n"
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"kind": "train", "step": 1}
+
+
 def test_a_log_that_lost_its_beginning_is_cut_at_the_step(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         for step in range(6, 13):

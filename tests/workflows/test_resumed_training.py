@@ -121,12 +121,33 @@ def test_an_argument_of_a_component_is_allowed_under_its_own_key(tmp_path: Path)
     assert load_config(tmp_path / "run" / "config.yaml") == changed
 
 
-def test_another_loss_has_its_own_best_model(tmp_path: Path) -> None:
+def test_another_loss_has_its_own_best_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
     before = (tmp_path / "run" / "model.keras").stat().st_mtime_ns
     louder = tiny_config(tmp_path, ["loss.0.weight=1000.0"], model=LINEAR, epochs=2)
-    summary = train(louder, run_dir=tmp_path / "run", allow=["loss", "training.epochs"]).summary
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(RunLog, "step", killed)
+        train(louder, run_dir=tmp_path / "run", allow=["loss", "training.epochs"])
+    summary = train(louder, run_dir=tmp_path / "run").summary
     assert summary["best_epoch"] == 2 and (tmp_path / "run" / "model.keras").stat().st_mtime_ns > before
+
+
+def test_what_does_not_touch_the_loss_leaves_the_best_model(tmp_path: Path) -> None:
+    first = train(tiny_config(tmp_path, model=LINEAR, epochs=2), run_dir=tmp_path / "run").summary
+    changed = tiny_config(tmp_path, ["data.workers=1", "logging.every_n_steps=3"], model=LINEAR, epochs=2)
+    assert train(changed, run_dir=tmp_path / "run", allow=["data.workers", "logging"]).summary == first
+
+
+def test_the_same_command_goes_on_after_a_key_was_taken_away(tmp_path: Path) -> None:
+    first = tiny_config(tmp_path, ["training.optimizer={name: adamw, learning_rate: 0.001, beta_1: 0.8}"], model=LINEAR, epochs=1)
+    train(first, run_dir=tmp_path / "run")
+    second = tiny_config(tmp_path, ["training.optimizer={name: adamw, learning_rate: 0.001}"], model=LINEAR, epochs=1)
+    for _ in range(2):
+        assert train(second, run_dir=tmp_path / "run", allow=["training.optimizer.beta_1"]).summary["steps"] == 2
 
 
 def test_a_run_that_ended_early_goes_on_with_more_patience(tmp_path: Path) -> None:

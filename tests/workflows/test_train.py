@@ -155,7 +155,7 @@ def test_nothing_is_written_where_config_or_data_are_wrong(tmp_path: Path, overr
 def test_stems_that_add_up_need_all_of_a_song(tmp_path: Path) -> None:
     write_songs(tmp_path / "songs", {"train": {"c": 2000}}, stems=("vocals", "drums", "bass"))
     write_songs(tmp_path / "songs", {"train": {"d": 2000}, "validation": {"v": 2000}})
-    with pytest.raises(UserError, match="The songs hold more than `data.stems`, but the stems of this model add up .* Received: data.stems=vocals, drums"):
+    with pytest.raises(UserError, match="The songs hold more than `data.stems`, but the stems of this model add up .* Received: data.stems=vocals, drums, and more in the mixture of `c` at 0.0 s"):
         train(tiny_config(tmp_path, ["model.output=softmax_mask"]), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
