@@ -144,7 +144,7 @@ def test_bins_that_are_not_modelled_come_out_silent(output):
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_learns_one_batch_by_heart(output):
     """40 steps bring the loss below 30 % of its start."""
-    model = tiny(output=output, width=8, bins=33 if output == "softmax_mask" else 32, bands=1)
+    model = tiny(output=output, width=8, levels=1, bins=33 if output == "softmax_mask" else 32, bands=1)
     time = np.arange(500) / 8000
     low, high = (np.sin(2 * np.pi * frequency * time) for frequency in (300, 2500))
     stems = np.stack([np.stack([low, low], axis=-1), np.stack([high, -high], axis=-1)])[None].astype("float32")

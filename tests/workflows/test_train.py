@@ -17,6 +17,7 @@ from kseparation.config import load_config
 from kseparation.data import SegmentBatches, ValidationSegments
 from kseparation.errors import MachineError, TrainingStopped, UserError
 from kseparation.models import MODELS, load_model
+from kseparation.reporting.report import write_report
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.run_lock import RunLock
@@ -53,7 +54,9 @@ def finished(tmp_path_factory):
     """A finished run of two epochs: its folder, config and result."""
     folder = tmp_path_factory.mktemp("run")
     config = tiny_config(folder)
-    return folder / "run", config, train(config, run_dir=folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workflow, "write_report", write_report)
+        return folder / "run", config, train(config, run_dir=folder / "run")
 
 
 def rows(folder: Path) -> list[dict]:
