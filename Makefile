@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALL := install -qq --disable-pip-version-check
 BACKENDS := tensorflow torch jax
 # Two processes with a thread each are faster than one with two. A file stays in one of them, for its tests share what they made.
-PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile
+PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Tests that never import Keras: run once, with a backend name that would make the import fail. All others run on each backend.
 WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \

@@ -31,6 +31,15 @@ settings.register_profile("same_examples_each_time", derandomize=True, max_examp
 settings.load_profile("same_examples_each_time")
 
 
+# Files that take minutes on some backend. Two processes share the files out, and a long one at the end would leave one of them idle.
+FIRST = ("test_interrupted_training", "test_moises_light", "test_train", "test_resumed_training", "test_contracts", "test_demo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the longest files in front; all others keep their order."""
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+
+
 @pytest.fixture(autouse=True)
 def same_seeds() -> None:
     """Seeds Python, NumPy and, in a process that has loaded it, Keras."""
