@@ -124,6 +124,9 @@ def package_tasks(options: argparse.Namespace) -> dict:
 
 def backend_tasks(options: argparse.Namespace) -> dict:
     """Inference and training step of this package on the backend of the process."""
+    from kseparation.cli.allocator import keep_freed_memory
+
+    keep_freed_memory()  # as every command does
     import keras
 
     from kseparation.losses import Objective, WaveformL1

@@ -46,6 +46,12 @@ def compute_parts(loss: Any, true: np.ndarray, pred: np.ndarray) -> dict[str, np
     return dict(zip(names, compute(values, true, pred)))
 
 
+def read_in_half(weight: Any) -> np.ndarray:
+    """Returns a weight as the layers around it read it under the policy `mixed_bfloat16`."""
+    reader = keras.layers.Lambda(lambda _: ops.cast(ops.convert_to_tensor(weight), "float32"), dtype="mixed_bfloat16")
+    return numbers(reader(np.zeros(1, "float32")))
+
+
 def gradient_of(function: Callable, array: np.ndarray) -> np.ndarray:
     """Returns the gradient of a scalar function of one tensor at `array`."""
     backend = keras.backend.backend()

@@ -100,24 +100,25 @@ class Track:
         """Returns one stem, float32 `(n, channels)`; n is `samples` (None: all), or less where the track ends."""
         if stem not in self.stems:
             raise UserError(f"Track `{self.name}` has no stem `{stem}`. {did_you_mean(stem, self.stems)}")
-        return self._read_file(self.stems[stem], start, samples)
+        return self.read_file(self.stems[stem], start, samples)
 
     def read_mixture(self, start: int = 0, samples: int | None = None) -> np.ndarray:
         """Returns the mixture, float32 `(n, channels)`: its file, or else the sum of the stems and of what else there is."""
         if self.mixture is not None:
-            return self._read_file(self.mixture, start, samples)
+            return self.read_file(self.mixture, start, samples)
         return self._sum([*self.stems.values(), *self.others], start, samples)
 
     def _sum(self, paths: Iterable[Path], start: int, samples: int | None) -> np.ndarray:
-        return np.sum([self._read_file(path, start, samples) for path in paths], axis=0, dtype=np.float32)
+        return np.sum([self.read_file(path, start, samples) for path in paths], axis=0, dtype=np.float32)
 
-    def _length(self, path: Path) -> int:
-        with ResampledReader(path, self.sample_rate, self.channels) as reader:
-            return reader.samples
-
-    def _read_file(self, path: Path, start: int, samples: int | None) -> np.ndarray:
+    def read_file(self, path: Path, start: int = 0, samples: int | None = None) -> np.ndarray:
+        """Returns one of `files`, float32 `(n, channels)`, as `read` returns a stem."""
         rest = max(0, self.samples - start)
         samples = rest if samples is None else min(samples, rest)
         with ResampledReader(path, self.sample_rate, self.channels) as reader:
             audio = reader.read(start, samples)
         return np.pad(audio, ((0, samples - len(audio)), (0, 0)))
+
+    def _length(self, path: Path) -> int:
+        with ResampledReader(path, self.sample_rate, self.channels) as reader:
+            return reader.samples

@@ -114,7 +114,7 @@ class AudioWriter:
                 pass
             subtype = SUBTYPES[self._format][self._bits]
             self._file = soundfile.SoundFile(
-                self._temporary, "w", self._sample_rate, self.channels, subtype, format=self._format
+                os.fsencode(self._temporary), "w", self._sample_rate, self.channels, subtype, format=self._format
             )
         except (OSError, soundfile.LibsndfileError) as error:
             self._temporary_gone()

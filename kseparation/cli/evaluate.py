@@ -16,7 +16,12 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("subset", "test", "Part of the data set.", flag_values=flags)
     absl_flags.DEFINE_list("metrics", None, "sdr, si_sdr, comma-separated; else those of the run, else both.", flag_values=flags)
     absl_flags.DEFINE_float(
-        "overlap", None, "Share of a segment that the next repeats; else that of the run, else 0.5.", flag_values=flags
+        "overlap",
+        None,
+        "Share of a segment that the next repeats; else that of the run, else 0.5.",
+        lower_bound=0.0,
+        upper_bound=0.99,
+        flag_values=flags,
     )
     absl_flags.DEFINE_string(
         "out", "results", "Folder for summary.json and report.html.", flag_values=flags

@@ -24,8 +24,10 @@ def json_text(value: Any) -> str:
 
 def print_result(text: str) -> None:
     """Prints on standard output. A reader that has closed it, as `head` does, is no error."""
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        # What the terminal cannot show, such as a file name that is not UTF-8, is escaped as JSON does.
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -21,6 +21,9 @@ class BuiltinMusic(TrackFolder):
         song_seconds: length of a song in seconds.
         seed: same seed, same songs.
         renderer: `auto`, `sampled` or `synthetic`, see `BuiltinSettings`.
+
+    Attributes:
+        made_by: digest of all that decides how the songs sound.
     """
 
     def __init__(
@@ -39,3 +42,4 @@ class BuiltinMusic(TrackFolder):
         settings = BuiltinSettings(seed=seed, song_seconds=song_seconds, renderer=renderer, **arguments)
         root = prepare_builtin(settings, cache_folder())
         super().__init__(str(root), stems, sample_rate, channels, validation_split)
+        self.made_by = root.name

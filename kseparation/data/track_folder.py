@@ -1,8 +1,11 @@
 """A folder of songs, one folder for each, with one audio file per stem."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from kseparation.audio.track import Track
 from kseparation.errors import UserError
@@ -10,10 +13,12 @@ from kseparation.errors import UserError
 SPLITS = {"train": ("train",), "validation": ("validation", "valid"), "test": ("test",)}
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 SUMS = ("accompaniment", "instrumental")
+# Shares of a song at which its files are compared.
+LOOKS = (0.25, 0.5, 0.75)
 
 
 class TrackFolder:
-    """Songs in the layout of MUSDB18-HQ; every file that libsndfile reads will do.
+    """Songs in the layout of MUSDB18-HQ; wav, flac, ogg or mp3.
 
     ```
     root/train/<song>/{mixture,vocals,drums,bass,other}.wav
@@ -74,7 +79,7 @@ class TrackFolder:
         if len(folders) < 2 or not self.validation_split:
             return set()
         # Each song has a fixed number between 0 and 1; counting off the lowest would move songs whenever one is added.
-        ranked = sorted((int(hashlib.sha256(folder.name.encode()).hexdigest(), 16) / 2**256, folder) for folder in folders)
+        ranked = sorted((int(hashlib.sha256(os.fsencode(folder.name)).hexdigest(), 16) / 2**256, folder) for folder in folders)
         chosen = {folder for number, folder in ranked if number < self.validation_split}
         if len(chosen) == len(folders):
             return {folder for _, folder in ranked[:-1]}
@@ -90,7 +95,23 @@ class TrackFolder:
         mixture = files.pop("mixture", None)
         # Some layouts keep sums of stems beside them.
         others = [] if mixture else [file for name, file in files.items() if not (name in SUMS or name.startswith("no_"))]
-        return Track(folder.name, stems, mixture, self.sample_rate, self.channels, others=others)
+        track = Track(folder.name, stems, mixture, self.sample_rate, self.channels, others=others)
+        _refuse_unnamed_mixture(track)
+        return track
+
+
+def _refuse_unnamed_mixture(track):
+    """A file that is the sum of all others would be counted twice."""
+    length = track.sample_rate
+    starts = [max(0, int(track.samples * look) - length // 2) for look in LOOKS] if track.others else []
+    whole = np.concatenate([track.read_mixture(start, length) for start in starts]) if starts else None
+    for file in track.others:
+        alone = np.concatenate([track.read_file(file, start, length) for start in starts])
+        if np.sum(np.square(whole - 2 * alone)) < 0.01 * np.sum(np.square(alone)):
+            raise UserError(
+                f"`{file}` is the sum of the other files of the song, and would be heard twice. "
+                f"Rename it to mixture{file.suffix}, or take it out of the folder."
+            )
 
 
 def _audio_files(folder):

@@ -43,8 +43,9 @@ class BandConvolution(keras.layers.Layer):
             shape=(self.kernel_size, self.kernel_size, self.band_channels, self.filters),
             initializer=FanInUniform(fan_in),
             name="kernel",
+            autocast=False,  # a normalisation behind it scales kernel and bias in float32 before `convolve` rounds them
         )
-        self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(fan_in), name="bias")
+        self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(fan_in), name="bias", autocast=False)
 
     def call(self, features):
         return self.convolve(features, self.kernel, self.bias)

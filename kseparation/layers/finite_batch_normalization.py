@@ -31,9 +31,9 @@ class FiniteBatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (input_shape[self.axis],)
-        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
-        # Statistics and sums of squares leave the range of half precision.
+        # Half precision would round what float32 counts with; statistics and sums of squares leave its range.
+        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma", autocast=False)
+        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta", autocast=False)
         self.moving_mean = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="moving_mean", autocast=False)
         self.moving_variance = self.add_weight(
             shape=shape, initializer="ones", trainable=False, name="moving_variance", autocast=False
@@ -43,15 +43,18 @@ class FiniteBatchNormalization(keras.layers.Layer):
         features = ops.cast(features, "float32")
         bias = 0.0 if bias is None else ops.cast(bias, "float32")
         axis = self.axis % len(features.shape)
+        along = [-1 if other == axis else 1 for other in range(len(features.shape))]
         if training:
             axes = [other for other in range(len(features.shape)) if other != axis]
-            mean, variance = ops.moments(features, axes=axes)
-            mean = mean + bias
-            self._commit(ops.stop_gradient(mean), ops.stop_gradient(variance))
+            mean = ops.mean(features, axis=axes)
+            # Counted from the mean: `ops.moments` takes E[x^2] - E[x]^2 on torch, which rounding makes negative. The mean itself is then zero, but keeps its gradient.
+            centre = ops.stop_gradient(mean)
+            features, mean = features - ops.reshape(centre, along), mean - centre + bias
+            variance = ops.mean(ops.square(features), axis=axes)
+            self._commit(ops.stop_gradient(centre + bias), ops.stop_gradient(variance))
         else:
             mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
         scale, shift = self._scale_and_shift(mean, variance, bias)
-        along = [-1 if other == axis else 1 for other in range(len(features.shape))]
         normalized = features * ops.reshape(scale, along) + ops.reshape(shift, along)
         return ops.cast(normalized, self.compute_dtype)
 

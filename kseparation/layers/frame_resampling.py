@@ -24,13 +24,17 @@ class FrameDownsample(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
+        # Inference folds the normalisation into kernel and bias, in float32.
         self.kernel = self.add_weight(
-            shape=(2, channels, self.filters), initializer=FanInUniform(2 * channels), name="kernel"
+            shape=(2, channels, self.filters), initializer=FanInUniform(2 * channels), name="kernel", autocast=False
         )
-        self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(2 * channels), name="bias")
+        self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(2 * channels), name="bias", autocast=False)
         self.normalization.build((None, None, None, self.filters))
 
     def call(self, features, training=False):
+        static = features.shape[1]
+        if static is not None and static % 2:  # the reshape would pair the last frame with the first one of the next item
+            raise ValueError(f"`features` must have an even number of frames. Received: features of shape {tuple(features.shape)}")
         frames = ops.shape(features)[1]
         pairs = ops.reshape(features, (-1, frames // 2, 2, *features.shape[2:]))
 
@@ -68,8 +72,8 @@ class FrameUpsample(keras.layers.Layer):
         channels = input_shape[-1]
         # PyTorch counts the fan-in of a transposed convolution over its outputs.
         fan_in = 2 * self.filters
-        self.kernel = self.add_weight(shape=(2, channels, self.filters), initializer=FanInUniform(fan_in), name="kernel")
-        self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(fan_in), name="bias")
+        self.kernel = self.add_weight(shape=(2, channels, self.filters), initializer=FanInUniform(fan_in), name="kernel", autocast=False)
+        self.bias = self.add_weight(shape=(self.filters,), initializer=FanInUniform(fan_in), name="bias", autocast=False)
         self.normalization.build((None, None, None, self.filters))
 
     def call(self, features, training=False):

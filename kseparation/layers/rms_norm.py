@@ -17,7 +17,8 @@ class RMSNorm(keras.layers.Layer):
     """
 
     def build(self, input_shape):
-        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma")
+        # Half precision would round what float32 counts with.
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma", autocast=False)
 
     def call(self, features):
         features = ops.cast(features, "float32")

@@ -74,9 +74,10 @@ class FrequencyDense(keras.layers.Layer):
         if waist < 1:
             raise ValueError(f"`waist_factor` leaves no unit. Received: waist_factor={self.waist_factor}, bins={bins}")
         self.contract = self.add_weight(shape=(bins, waist), initializer=FanInUniform(bins), name="contract")
-        self.contract_bias = self.add_weight(shape=(waist,), initializer=FanInUniform(bins), name="contract_bias")
+        # Inference folds the biases into the normalisation, in float32.
+        self.contract_bias = self.add_weight(shape=(waist,), initializer=FanInUniform(bins), name="contract_bias", autocast=False)
         self.expand = self.add_weight(shape=(waist, bins), initializer=FanInUniform(waist), name="expand")
-        self.expand_bias = self.add_weight(shape=(bins,), initializer=FanInUniform(waist), name="expand_bias")
+        self.expand_bias = self.add_weight(shape=(bins,), initializer=FanInUniform(waist), name="expand_bias", autocast=False)
         self.first_normalization.build((None, None, channels, waist))
         self.second_normalization.build((None, None, channels, bins))
 

@@ -17,7 +17,7 @@ class GlobalSDRMetric(keras.metrics.Metric):
     silent stems, which score far below zero, so the value is not comparable with the whole-track score of `evaluate`.
 
     Args:
-        stem_index: position of the stem to score; None (default) takes the mean over all stems.
+        stem_index: position of the stem to score, from 0; None (default) takes the mean over all stems.
         name: key in the logs.
         dtype: of the state. Defaults to float32, whatever the dtype policy.
 
@@ -34,6 +34,8 @@ class GlobalSDRMetric(keras.metrics.Metric):
 
     def __init__(self, stem_index: int | None = None, name: str = "sdr_global", dtype: Any = "float32") -> None:
         super().__init__(name=name, dtype=dtype)
+        if stem_index is not None and stem_index < 0:
+            raise ValueError(f"`stem_index` must not be negative. Received: stem_index={stem_index}")
         self.stem_index = stem_index
         self.total = self.add_variable(shape=(), initializer="zeros", name="total")
         self.weight = self.add_variable(shape=(), initializer="zeros", name="weight")
@@ -44,7 +46,9 @@ class GlobalSDRMetric(keras.metrics.Metric):
         y_true = ops.cast(y_true, "float32")
         y_pred = ops.cast(y_pred, "float32")
         if self.stem_index is not None:
-            index = self.stem_index
+            index, stems = self.stem_index, y_true.shape[1]
+            if stems is not None and index >= stems:  # an empty slice has the mean NaN
+                raise ValueError(f"`stem_index` must be less than the number of stems, {stems}. Received: stem_index={index}")
             y_true, y_pred = y_true[:, index : index + 1], y_pred[:, index : index + 1]
         signal = ops.sum(ops.square(y_true), axis=(2, 3))
         error = ops.sum(ops.square(y_true - y_pred), axis=(2, 3))  # (batch, stems)

@@ -43,6 +43,11 @@ class TrackedModel(keras.Model):
         """Adds up the loss parts, logs them, and makes a loss that is not finite visible to every gradient."""
         if not self._scores.parts:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` must be None where the loss is an `Objective`, which counts all items alike. Leave out `sample_weight` and `class_weight`; an item that "
+                f"shall count more can be given more often. Received: sample_weight={sample_weight}"
+            )
         parts = self.loss.parts(y, y_pred)
         total = self.loss.total(parts)
         for penalty in self.losses:  # of layers

@@ -181,8 +181,9 @@ class MoisesLight(Separator):
         if self.output_kind != "softmax_mask" and len(self.stems) > 1:
             fan_in = 2 * self.channels
             stem_planes = len(self.stems) * 2 * self.channels
-            self.stem_head = self.add_weight(shape=(fan_in, stem_planes), initializer=FanInUniform(fan_in), name="stem_head")
-            self.stem_head_bias = self.add_weight(shape=(stem_planes,), initializer=FanInUniform(fan_in), name="stem_head_bias")
+            # Half precision would round what float32 counts with: `autocast=False` of the model itself spares its inputs only.
+            self.stem_head = self.add_weight(shape=(fan_in, stem_planes), initializer=FanInUniform(fan_in), name="stem_head", autocast=False)
+            self.stem_head_bias = self.add_weight(shape=(stem_planes,), initializer=FanInUniform(fan_in), name="stem_head_bias", autocast=False)
         self.built = True
 
     def call(self, mixture, training=False):

@@ -96,7 +96,8 @@ def inverse_stft(real, imag, window_samples: int, hop_samples: int, samples=None
         imag: like `real`.
         window_samples: as in `stft`.
         hop_samples: as in `stft`.
-        samples: length of the result, int or scalar tensor; defaults to `(frames - 1) * hop_samples`.
+        samples: length of the result, int or scalar tensor; defaults to `(frames - 1) * hop_samples`. A signal of that length must have no more frames, as
+            `frame_count` counts them.
         fft_size: as in `stft`.
         strategy: as in `stft`.
 
@@ -106,6 +107,8 @@ def inverse_stft(real, imag, window_samples: int, hop_samples: int, samples=None
     fft_size = fft_size or window_samples
     frames = length_of(real, -2)
     samples = (frames - 1) * hop_samples if samples is None else samples
+    if isinstance(frames, int) and isinstance(samples, int) and (needed := frame_count(samples, window_samples, hop_samples)) > frames:
+        raise ValueError(f"`samples` must be a length that {frames} frames cover; this one needs {needed}. Received: samples={samples}")
     window = hann_window(window_samples, fft_size)
     real, imag = ops.cast(real, "float32"), ops.cast(imag, "float32")
     if strategy == "matmul":
@@ -132,7 +135,7 @@ def _window_power(window_samples, fft_size, hop_samples, frames, samples):
     return add_frames(ops.ones((frames, 1)) * squared, hop_samples)[start : start + samples]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=4)  # each as long as the signal
 def _static_window_power(window_samples, fft_size, hop_samples, frames, samples):
     squared = hann_window(window_samples, fft_size).astype("float64") ** 2
     power = np.zeros((frames - 1) * hop_samples + fft_size)

@@ -5,7 +5,7 @@ import signal
 import threading
 from types import FrameType
 
-NOTE = b"\ninterrupted: a checkpoint is written after this step (at the end of an epoch: after its validation), and the same command goes on from it; interrupt again to end at once\n"
+NOTE = b"\ninterrupted: a checkpoint is written after this step (at the end of an epoch: after its validation), and the same command goes on from it (unless it says --resume=never); interrupt again to end at once\n"
 
 
 class Interruption:

@@ -195,10 +195,24 @@ class SaveCheckpoint(keras.callbacks.Callback):
         best: whose progress is kept with the state.
         guard: whose reason ends the training.
         interruption: ends the training after the step in which a signal came.
+        facts: kept with each state as they are.
+        tensorboard: writer whose events are put on the disk with the log, or None.
     """
 
-    def __init__(self, store: CheckpointStore, log: RunLog, steps: LogSteps, best: KeepBest, guard: TerminateOnNonFinite, interruption: Interruption):
+    def __init__(
+        self,
+        store: CheckpointStore,
+        log: RunLog,
+        steps: LogSteps,
+        best: KeepBest,
+        guard: TerminateOnNonFinite,
+        interruption: Interruption,
+        facts: dict | None = None,
+        tensorboard=None,
+    ):
         super().__init__()
+        self.facts = facts or {}
+        self.tensorboard = tensorboard
         self.store = store
         self.log = log
         self.steps = steps
@@ -222,15 +236,18 @@ class SaveCheckpoint(keras.callbacks.Callback):
 
     def _stop_where_the_guard_says(self):
         if self.guard.reason:
-            path = self._save()
-            raise TrainingStopped(
-                f"Training stopped: {self.guard.reason}. Rejected steps changed no weight; the state is saved in {path}. "
+            message = (
+                f"Training stopped: {self.guard.reason}. Rejected steps changed no weight; the state is saved in {self.store.folder / str(self.steps.step)}. "
                 f"The faults are in {self.log.folder / METRICS_FILE}."
             )
+            self._save(stopped=message)
+            raise TrainingStopped(message)
 
-    def _save(self):
+    def _save(self, **facts):
         self.log.flush()
-        progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress()}
+        if self.tensorboard is not None:
+            self.tensorboard.flush()
+        progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress(), **self.facts, **facts}
         return self.store.save(self.steps.step, read_state(self.model), progress)
 
 

@@ -18,6 +18,13 @@ def _step_of(line):
     return int(number) if number.isdigit() else 0
 
 
+def last_step(folder: Path) -> int:
+    """Returns the last step that `losses.log` of a run tells of, 0 where there is none."""
+    file = folder / LOSSES_FILE
+    lines = file.read_text(encoding="ascii", errors="replace").splitlines() if file.exists() else []
+    return max(map(_step_of, lines), default=0)
+
+
 class RunLog:
     """Appends to `losses.log` (every step, exact, no clock) and `metrics.jsonl` (events, with seconds).
 

@@ -84,6 +84,11 @@ def build_dataset(config: RunConfig):
     """Returns the data set object of a config."""
     data = config.data
     arguments = check_arguments(DATASETS[data.name], data.arguments, data.place, _FROM_DATA)
+    if data.root is not None and data.name == "builtin":
+        raise UserError(
+            f"{data.place.below('root')} does not go with the built-in music, which has no folder of yours. Received: {data.root}. "
+            "Leave it out, or choose the data set: --set=data.name=track_folder."
+        )
     if data.root is None and data.name != "builtin":
         raise UserError(f"{data.place.below('root')} is required for the data set `{data.name}`. Received: null. Give the folder of the songs.")
     return DATASETS[data.name](

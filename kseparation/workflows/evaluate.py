@@ -22,6 +22,7 @@ from kseparation.reporting.score_table import score_text
 from kseparation.storage.atomic import require_writable, write_json
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.workflows.environment import describe_environment
+from kseparation.workflows.run_folder import CONFIG_FILE
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
 from kseparation.workflows.whole_track import separate_blocks
 
@@ -71,7 +72,7 @@ def evaluate(
         data: `builtin`, or the root of a data set. Built-in music, and the songs put aside for validation, are those of the run where `run_folder` is given.
         subset: `test`, `validation` or `train`.
         metrics: `sdr` and `si_sdr`; by default those of the run, else both. `sdr` is always scored, because the trivial predictors are compared by it.
-        out: folder for the results.
+        out: folder for the results, not that of a run.
         overlap: part of a segment shared with the next, 0 to below 1; by default that of the run, else 0.5.
         model_name: how the model is called in the results. Defaults to its `name`.
         run_folder: of the training, for its settings of data and evaluation, and for the curves and the config in the report.
@@ -90,6 +91,8 @@ def evaluate(
     _check_names(subset, metrics)
     tracks, training = _open_data(model, data, subset, run.data)
     out = Path(out)
+    if (out / CONFIG_FILE).is_file():
+        raise UserError(f"`--out` is the folder of a run, whose summary and report would be lost. Received: {out}. Choose another, such as {out / 'evaluation'}.")
     require_writable(out / "summary.json")
     predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
     metrics = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
@@ -145,7 +148,7 @@ def _check_names(subset: str, metrics: Sequence[str]) -> None:
 
 
 def _config_of(run_folder: str | Path | None) -> RunConfig:
-    file = Path(run_folder) / "config.yaml" if run_folder else None
+    file = Path(run_folder) / CONFIG_FILE if run_folder else None
     return load_config(file) if file and file.is_file() else RunConfig(evaluation=EvaluationConfig(metrics=tuple(TRACK_METRICS)))
 
 

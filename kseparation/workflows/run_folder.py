@@ -84,6 +84,8 @@ def choose_run(config: RunConfig, backend: str, run_dir: str | Path | None, resu
         folder = parent / f"{stem}-{runs[-1][0] + 1 if runs else 1}"
     if (folder / CHECKPOINTS).is_dir():
         raise UserError(f"`{folder}` has checkpoints but no {CONFIG_FILE} that says what they are of. Restore that file, or choose another --run_dir.")
+    if _finished(folder):
+        raise UserError(f"`{folder}` holds the {SUMMARY_FILE} of something else than a training. Choose another --run_dir.")
     if resume == "must":
         raise UserError(f"`--resume=must` found no unfinished run to go on with. Looked for: {folder}. Start one with --resume=auto.")
     return RunChoice(folder)

@@ -15,7 +15,7 @@ from kseparation.config.loading import dump_config, flat_config
 from kseparation.config.records import RunConfig
 from kseparation.data import SegmentBatches, SegmentStream, ValidationSegments
 from kseparation.data.input_check import check_tracks
-from kseparation.errors import CheckFailed, UserError
+from kseparation.errors import CheckFailed, TrainingStopped, UserError
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData
 from kseparation.storage.atomic import read_json, remove_temporary, write_json, write_text_atomic
@@ -25,7 +25,7 @@ from kseparation.storage.run_lock import RunLock
 from kseparation.training import TerminateOnNonFinite
 from kseparation.training.interruption import Interruption
 from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint, tensorboard_writer
-from kseparation.training.run_log import METRICS_FILE, RunLog
+from kseparation.training.run_log import METRICS_FILE, RunLog, last_step
 from kseparation.training.state import write_state
 from kseparation.training.validation_set import ValidationSet
 from kseparation.training.weight_averaging import ValidateAveragedWeights
@@ -42,6 +42,7 @@ from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.run_folder import (
     CHECKPOINTS,
     CONFIG_FILE,
+    RESUME,
     SUMMARY_FILE,
     check_same_config,
     check_still_chosen,
@@ -75,11 +76,13 @@ def train(
 
     Raises:
         UserError: config, data or folder are wrong; nothing has been written then.
-        CheckFailed: every checkpoint of the run is damaged.
+        CheckFailed: every checkpoint of the run is damaged, or gone.
         KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written after the step, and the same call goes on from it.
         TrainingStopped: too many steps in a row were not finite.
     """
     check_components(config)
+    if allow and run_dir is None and resume in RESUME:
+        raise UserError(f"`--allow` belongs to a run that goes on. Received: {','.join(allow)}. Name the run: --run_dir or --resume=<folder>.")
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)
     changed = check_same_config(choice.folder, config, allow) if choice.resumes else []
     if choice.finished and not changed:
@@ -103,12 +106,16 @@ def train(
             remove_temporary(choice.folder)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
             store = CheckpointStore(choice.folder / CHECKPOINTS, keep=config.training.keep_checkpoints)
-            progress = _restore(model, store, changed)
+            songs_now = _fingerprint(dataset, songs)
+            progress = _restore(model, store, choice, changed, config.training.steps_per_epoch)
+            _check_same_songs(progress, songs_now, allow)
+            # In this order: a run that is killed in between is unfinished, and the same command goes on with it.
+            (choice.folder / SUMMARY_FILE).unlink(missing_ok=True)
             if changed or not choice.resumes:
                 write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
-            (choice.folder / SUMMARY_FILE).unlink(missing_ok=True)
             write_json(choice.folder / "environment.json", describe_environment())
-            summary = _fit(config, model, batches, validation_songs, choice.folder, store, progress, strict)
+            fixed = {"songs": songs_now, "judged_by": _judged_by(config, _fingerprint(dataset, validation_songs))}
+            summary = _fit(config, model, batches, validation_songs, choice.folder, store, progress, fixed, strict)
             _write_report(choice.folder, summary)
             write_json(choice.folder / SUMMARY_FILE, summary)
     return TrainResult(choice.folder, summary)
@@ -128,13 +135,19 @@ def _check_rest(model, batches):
     print(f"the mixtures hold more than {names}: the rest is heard, and is no target", file=sys.stderr)
 
 
-def _restore(model, store, changed):
+def _restore(model, store, choice, changed, steps_per_epoch):
     """Sets the model to the newest sound checkpoint; returns the progress it holds, nothing where the run has no checkpoint yet."""
     checkpoint = store.load_latest()
     if checkpoint is None:
         if store.steps():
             raise CheckFailed(
                 f"No checkpoint in `{store.folder}` is sound. Received: steps {store.steps()}, all damaged. "
+                "Restore one from a copy, or train anew in another --run_dir; nothing was changed."
+            )
+        if choice.finished or last_step(choice.folder) > steps_per_epoch:
+            # Beginning anew would replace its model by one that has hardly been trained.
+            raise CheckFailed(
+                f"The run `{choice.folder}` has been trained and has no checkpoint to go on from. Received: an empty `{store.folder}`. "
                 "Restore one from a copy, or train anew in another --run_dir; nothing was changed."
             )
         return {}
@@ -146,12 +159,26 @@ def _restore(model, store, changed):
     return checkpoint.progress
 
 
-def _judged_by(config):
-    """A fingerprint of the settings on which a validation loss depends, besides the weights."""
+def _fingerprint(dataset, songs):
+    """Tells sets of songs apart by their names and lengths, and made ones by how they were made."""
+    parts = [getattr(dataset, "made_by", None), *([song.name, song.samples, [*song.stems]] for song in songs)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _check_same_songs(progress, songs_now, allow):
+    if progress.get("songs", songs_now) != songs_now and not any(key.split(".")[0] == "data" for key in allow):
+        raise UserError(
+            "The training songs are not those that the run was begun with: songs came or went, another length, or made with another renderer. "
+            "Put them back, or go on with the new ones: --allow=data."
+        )
+
+
+def _judged_by(config, songs):
+    """A fingerprint of that on which a validation loss depends, besides the weights."""
     settings = {key: value for key, value in flat_config(config).items() if key.split(".")[0] in ("data", "loss") or key == "training.batch_size"}
     for key in ("data.workers", "data.root"):  # how and where the same songs are read
         settings.pop(key)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, songs], sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -176,13 +203,15 @@ def _compiled_model(config):
     return model
 
 
-def _fit(config, model, batches, validation_songs, folder, store, progress, strict):
+def _fit(config, model, batches, validation_songs, folder, store, progress, fixed, strict):
     training = config.training
     first_step = progress.get("step", 0)
+    if progress.get("stopped") and first_step >= training.epochs * training.steps_per_epoch:
+        raise TrainingStopped(progress["stopped"])  # nothing is left in which it could recover
     segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, training.batch_size, config.data.overlap)
     validation = ValidationSet(segments)
     guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
-    best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, _judged_by(config), progress)
+    best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, fixed["judged_by"], progress)
     with (
         RunLog(folder, first_step) as log,
         tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
@@ -195,7 +224,7 @@ def _fit(config, model, batches, validation_songs, folder, store, progress, stri
         steps = LogSteps(
             log, training.steps_per_epoch, training.accumulate_steps, first_step, config.logging.every_n_steps, training.epochs, tensorboard
         )
-        callbacks = [ValidateAveragedWeights(), steps, guard, best, SaveCheckpoint(store, log, steps, best, guard, interruption)]
+        callbacks = [ValidateAveragedWeights(), steps, guard, best, SaveCheckpoint(store, log, steps, best, guard, interruption, {"songs": fixed["songs"]}, tensorboard)]
         for epoch, done, end in _legs(first_step, training.steps_per_epoch, training.epochs):
             if not best.ended_early:
                 _fit_leg(config, model, batches, validation, callbacks, epoch, done, end)

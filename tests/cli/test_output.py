@@ -53,3 +53,9 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=20) == 0
+
+
+def test_a_file_name_that_is_not_utf8_is_printed_as_json(capfd: pytest.CaptureFixture) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    print_result(json_text({"file": name}))
+    assert json.loads(capfd.readouterr().out) == {"file": name}

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,20 @@ def test_a_song_without_a_stem_is_named(tmp_path: Path) -> None:
     root = write_songs(tmp_path, {"train": {"a": 20}}, stems=("vocals",))
     with pytest.raises(UserError, match="A song lacks the stem `drums`: .*train/a. Found: vocals.wav. Required: vocals, drums."):
         opened(root, validation_split=0.0).tracks("train")
+
+
+def test_a_mixture_under_another_name_is_not_counted_twice(tmp_path: Path) -> None:
+    root = write_songs(tmp_path, {"train": {"a": 30000}}, stems=("vocals", "drums", "bass"))
+    song = root / "train" / "a"
+    assert opened(root, validation_split=0.0).tracks("train")[0].others == (song / "bass.wav",)
+    parts = opened(root, validation_split=0.0).tracks("train")[0]
+    write_audio(song / "mix.wav", 0.6 * parts.read_mixture(), SAMPLE_RATE)  # mastered to another level
+    assert len(opened(root, validation_split=0.0).tracks("train")[0].others) == 2
+    write_audio(song / "mix.wav", parts.read_mixture(), SAMPLE_RATE, bits="32f")
+    with pytest.raises(UserError, match="mix.wav` is the sum of the other files of the song, and would be heard twice. Rename it to mixture.wav"):
+        opened(root, validation_split=0.0).tracks("train")
+
+
+def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
+    root = write_songs(tmp_path, {"train": {os.fsdecode(b"caf\xe9"): 20, "b": 20}})
+    assert names(opened(root, validation_split=0.5), "train") + names(opened(root, validation_split=0.5), "validation")

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from kseparation.layers import BandConvolution
-from tests.on_backend import compute, gradient_of, numbers
+from tests.on_backend import compute, gradient_of, numbers, read_in_half
 from tests.random_weights import layer_weights, randomize
 from tests.reference import network
 
@@ -41,6 +41,15 @@ def test_starts_between_plus_and_minus_one_over_the_root_of_what_a_filter_sees()
     limit = 1 / np.sqrt(3 * 3 * 4)
     for weight in (layer.kernel, layer.bias):
         assert limit * 0.8 < np.abs(numbers(weight)).max() <= limit
+
+
+def test_its_weights_are_read_in_single_precision():
+    """A normalisation behind it works on them in float32; `convolve` rounds them."""
+    layer = BandConvolution(6, 3, 2, dtype="mixed_bfloat16")
+    layer.build((1, 4, 5, 4))
+    for weight in randomize(layer).weights:
+        np.testing.assert_array_equal(read_in_half(weight), numbers(weight))
+    assert layer(np.ones((1, 4, 5, 4), "float32")).dtype == ops.zeros((), "bfloat16").dtype
 
 
 def test_words_of_errors():

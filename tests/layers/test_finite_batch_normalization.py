@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kseparation.layers import FiniteBatchNormalization
-from tests.on_backend import compute, numbers
+from tests.on_backend import compute, numbers, read_in_half
 from tests.random_weights import randomize
 from tests.reference import network
 
@@ -42,6 +42,17 @@ def test_in_training_it_uses_and_keeps_those_of_the_batch(axis):
     np.testing.assert_allclose(numbers(layer.moving_variance), 0.75 * old[1] + 0.25 * variance, rtol=1e-5)
 
 
+def test_a_small_deviation_about_a_large_mean_keeps_its_digits():
+    """The square of 10000 leaves float32 no digit for a variance of 1."""
+    layer, features = FiniteBatchNormalization(momentum=0.0), batch()
+    features[..., 0] = 10000 + np.random.default_rng(2).choice([-1.0, 1.0], (4, 3, 5))
+    exact = features.astype("float64")
+    mean, variance = exact.mean(axis=(0, 1, 2)), exact.var(axis=(0, 1, 2))
+    result = numbers(layer(features, training=True))
+    np.testing.assert_allclose(numbers(layer.moving_variance), variance, rtol=1e-4)
+    np.testing.assert_allclose(result, network.normalize(exact, np.ones(2), np.zeros(2), mean, variance), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
 def test_a_batch_that_is_not_finite_leaves_the_statistics_bit_for_bit(bad):
     """3e38 is finite, its square is not."""
@@ -76,3 +87,9 @@ def test_in_half_precision_it_still_counts_in_single(training):
         results.append(numbers(layer(features.astype(layer.compute_dtype), training=training)).astype("float32"))
         assert numbers(layer.moving_variance).dtype == "float32" and np.all(numbers(layer.moving_variance) > 8e4)
     np.testing.assert_allclose(results[1], results[0], rtol=2e-3, atol=2e-3)
+
+
+def test_its_weights_are_read_in_single_precision():
+    layer = built(dtype="mixed_bfloat16")
+    for weight in layer.weights:
+        np.testing.assert_array_equal(read_in_half(weight), numbers(weight))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from kseparation.layers import RMSNorm
-from tests.on_backend import compute, gradient_of
+from tests.on_backend import compute, gradient_of, numbers, read_in_half
 from tests.random_weights import layer_weights, randomize
 from tests.reference import network
 
@@ -31,3 +31,10 @@ def test_in_half_precision_it_still_counts_in_single():
     layer = RMSNorm(dtype="mixed_float16")
     layer.build(features.shape)
     np.testing.assert_allclose(compute(layer, features).astype("float32"), np.ones((2, 6)), rtol=2e-3)
+
+
+def test_its_gain_is_read_in_single_precision():
+    layer = RMSNorm(dtype="mixed_bfloat16")
+    layer.build((2, 6))
+    gain = randomize(layer).gamma
+    np.testing.assert_array_equal(read_in_half(gain), numbers(gain))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kseparation.layers import BandConvolutionUnit, FrequencyDense, TimeFrequencyDenseBlock
-from tests.on_backend import compute
+from tests.on_backend import compute, numbers, read_in_half
 from tests.random_weights import layer_weights, randomize
 from tests.reference import network
 
@@ -33,6 +33,13 @@ def test_dense_layer_is_shared_by_frames():
     layer.build(features.shape)
     randomize(layer)
     np.testing.assert_allclose(compute(layer, features[:, ::-1].copy()), compute(layer, features)[:, ::-1], atol=1e-5)
+
+
+def test_biases_that_go_into_the_normalisation_are_read_in_single_precision():
+    layer = FrequencyDense(4, dtype="mixed_bfloat16")
+    layer.build((2, 3, 16, 4))
+    for weight in (randomize(layer).contract_bias, layer.expand_bias):
+        np.testing.assert_array_equal(read_in_half(weight), numbers(weight))
 
 
 def test_words_of_errors():

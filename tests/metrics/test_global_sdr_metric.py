@@ -61,6 +61,13 @@ def test_half_precision_input_is_summed_in_float32():
     assert float(metric.result()) == pytest.approx(6.0206, abs=1e-3)
 
 
+def test_a_stem_that_is_not_there_is_refused(batch):
+    with pytest.raises(ValueError, match="`stem_index` must not be negative. Received: stem_index=-1"):
+        GlobalSDRMetric(stem_index=-1)
+    with pytest.raises(ValueError, match="`stem_index` must be less than the number of stems, 3. Received: stem_index=3"):
+        GlobalSDRMetric(stem_index=3).update_state(*batch)
+
+
 def test_config_round_trip():
     metric = GlobalSDRMetric(stem_index=2, name="sdr_vocals")
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(metric)))

@@ -75,6 +75,14 @@ def test_metrics_are_no_state_of_the_model():
     assert [weight.path.rsplit("/", 1)[-1] for weight in model.weights] == ["share"]
 
 
+@pytest.mark.parametrize("verb", ["fit", "evaluate"])
+def test_weights_of_items_are_refused(verb):
+    model, weights = Halver(stems=("a", "b"), channels=1), np.array([1.0, 0.0], "float32")
+    model.compile("sgd", Objective({"wave": WaveformL1()}))
+    with pytest.raises(ValueError, match="`sample_weight` must be None where the loss is an `Objective`, .* Leave out `sample_weight` and `class_weight`"):
+        getattr(model, verb)(noise(2, 60, 1), noise(2, 2, 60, 1), sample_weight=weights, verbose=0)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite_reaches_every_gradient(bad):
     model = Halver(stems=("a", "b"), channels=1)

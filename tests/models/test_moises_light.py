@@ -9,7 +9,7 @@ import pytest
 from kseparation.losses import Objective, WaveformL1
 from kseparation.models import MoisesLight
 from kseparation.models.moises_light import OUTPUTS
-from tests.on_backend import compute, weight_gradients
+from tests.on_backend import compute, numbers, read_in_half, weight_gradients
 from tests.random_weights import randomize
 
 # Trainable weights of the public package moises-light 0.1.5, whose counts include 32 fixed rotary frequencies for each pair of transformers.
@@ -122,6 +122,12 @@ def test_the_mixture_is_never_rounded_to_half_precision():
     model = randomized(stems=("a", "b", "c"), bins=33, bands=3, width=6, output="softmax_mask", dtype="mixed_bfloat16")
     mixture = noise(2, 333, 2)
     np.testing.assert_allclose(compute(model, mixture).sum(axis=1), mixture, rtol=0, atol=1e-5)
+
+
+def test_the_head_of_the_stems_is_read_in_single_precision():
+    model = randomized(dtype="mixed_bfloat16")
+    for weight in (model.stem_head, model.stem_head_bias):
+        np.testing.assert_array_equal(read_in_half(weight), numbers(weight))
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

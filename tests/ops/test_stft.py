@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from kseparation.ops.magnitude import safe_magnitude
-from kseparation.ops.stft import STRATEGIES, frame_count, hann_window, inverse_stft, stft
+from kseparation.ops.stft import STRATEGIES, _static_window_power, frame_count, hann_window, inverse_stft, stft
 from tests.on_backend import compute, gradient_of, numbers
 from tests.reference import spectrogram
 
@@ -103,6 +103,20 @@ def test_inverse_of_any_spectrum_is_the_nearest_signal(strategy, window, hop, ff
 def test_length_of_the_inverse_defaults_to_the_hops_between_the_frames():
     real = noise(5, 33)
     assert compute(lambda real: inverse_stft(real, real, 64, 16), real).shape == (4 * 16,)
+
+
+@pytest.mark.parametrize(("hop", "most"), [(16, 5 * 16 - 1), (24, 4 * 24)])
+def test_a_length_beyond_the_frames_is_refused(hop, most):
+    real = noise(5, 33)
+    assert inverse_stft(real, real, 64, hop, most).shape == (most,)
+    with pytest.raises(ValueError, match=f"`samples` must be a length that 5 frames cover; this one needs 6. Received: samples={most + 1}"):
+        inverse_stft(real, real, 64, hop, most + 1)
+
+
+def test_only_a_few_lengths_are_kept_in_memory():
+    for samples in range(50, 60):
+        inverse_stft(noise(5, 33), noise(5, 33), 64, 16, samples)
+    assert _static_window_power.cache_info().currsize <= 4
 
 
 def test_every_length_is_right_when_it_is_known_only_at_run_time():

@@ -1,6 +1,8 @@
 """What the figures show, read back from their axes."""
 
 import io
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ HISTORY = [
     {"kind": "train", "step": 10, "epoch": 0, "loss": 100.0, "l1": 1.0, "lr": 1e-3, "grad_norm": 2.0, "seconds": 1.0},
     {"kind": "fault", "step": 15},
     {"kind": "train", "step": 20, "epoch": 0, "loss": 1.0, "l1": None, "lr": 1e-3, "grad_norm": 2.0, "seconds": 2.0},
-    {"kind": "validation", "step": 20, "epoch": 0, "loss": 3.0, "l1": 0.9, "sdr_global": -2.0, "val": True},
+    {"kind": "validation", "step": 20, "epoch": 0, "loss": 3.0, "l1": 0.9, "sdr_segments": -2.0},
 ]
 
 
@@ -31,7 +33,7 @@ def lines(figure, label):
 
 
 def test_curve_names_are_the_loss_its_parts_and_then_the_rest():
-    assert curve_names(HISTORY) == ["loss", "l1", "sdr_global", "grad_norm", "lr"]
+    assert curve_names(HISTORY) == ["loss", "l1", "sdr_segments", "grad_norm", "lr"]
     assert curve_names([]) == []
 
 
@@ -46,8 +48,9 @@ def test_a_curve_shows_training_validation_and_faults():
 
 def test_a_curve_leaves_out_missing_values_and_decibels_are_never_logarithmic():
     assert lines(curve_figure(HISTORY, "l1"), "training")[0].get_xdata() == [10]
-    rows = [{"kind": "validation", "step": step, "sdr_global": value} for step, value in ((1, 0.01), (2, 9.0))]
-    assert curve_figure(rows, "sdr_global").axes[0].get_yscale() == "linear"
+    rows = [{"kind": "validation", "step": step, "sdr_segments": value} for step, value in ((1, 0.01), (2, 9.0))]
+    axes = curve_figure(rows, "sdr_segments").axes[0]
+    assert (axes.get_yscale(), axes.get_title(loc="left")) == ("linear", "SDR of validation segments in dB")
 
 
 def test_scores_show_songs_and_predictors_of_each_stem():
@@ -56,6 +59,13 @@ def test_scores_show_songs_and_predictors_of_each_stem():
     assert songs == [[[1.0, 0], [2.0, 0]], [[-3.0, -1], [-60.0, -1]]]
     assert lines(figure, "constant mask")[0].get_xydata().tolist() == [[1.5, 0], [-1.0, -1]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["vocals", "bass"]
+
+
+def test_the_oldest_matplotlib_allowed_has_horizontal_box_plots():
+    """The `orientation` of `boxplot` came with 3.10."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (oldest,) = (line.partition(">=")[2] for line in project["dependencies"] if line.startswith("matplotlib"))
+    assert tuple(map(int, oldest.split("."))) >= (3, 10)
 
 
 def test_scores_far_below_zero_do_not_set_the_axis_and_are_mentioned():

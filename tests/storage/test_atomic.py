@@ -164,3 +164,9 @@ def test_broken_json_is_named(tmp_path, content):
 def test_missing_json_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_file_name_that_is_not_utf8_comes_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    write_json(tmp_path / "a.json", {"track": name, "other": "café"})
+    assert read_json(tmp_path / "a.json") == {"track": name, "other": "café"}

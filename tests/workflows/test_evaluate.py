@@ -259,3 +259,10 @@ def test_the_best_trivial_predictor_is_chosen_by_its_mean_over_songs():
     assert summary["stems"]["a"]["trivial_sdr_global"] == 0.0
     assert summary["trivial"]["mixture"] == {"a": -1.0, "mean": -1.0}
     assert summary["trivial"]["constant_mask"] is None
+
+
+def test_a_run_is_not_overwritten_with_results(songs, tmp_path):
+    (tmp_path / "config.yaml").write_text("task: separation")
+    with pytest.raises(UserError, match="`--out` is the folder of a run"):
+        evaluate(ScaledMixture(), str(songs), out=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]

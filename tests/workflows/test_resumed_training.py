@@ -1,6 +1,7 @@
 """Runs that go on: after an interruption at any place, after a stop, and with another config."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.run_log import RunLog
 from kseparation.workflows.train import train
 from tests.on_backend import numbers
+from tests.songs import write_songs
 from tests.tiny_run import MODEL, poison, tiny_config
 from tests.tiny_separator import TinySeparator
 
@@ -221,3 +223,63 @@ def test_checkpoints_without_a_config_are_nobodys(tmp_path: Path) -> None:
     (tmp_path / "run" / "config.yaml").unlink()
     with pytest.raises(UserError, match="has checkpoints but no config.yaml"):
         train(config, run_dir=tmp_path / "run")
+
+
+def test_a_run_that_has_lost_its_checkpoints_does_not_begin_anew(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    files = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with pytest.raises(CheckFailed, match="has been trained and has no checkpoint"):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=2), run_dir=tmp_path / "run", allow=["training.epochs"])
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_a_run_that_is_killed_in_its_first_epoch_begins_anew(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    train(config, run_dir=tmp_path / "run")
+    losses = (tmp_path / "run" / "losses.log").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "summary.json").unlink()
+    assert train(config, run_dir=tmp_path / "run").summary["steps"] == 2
+    assert (tmp_path / "run" / "losses.log").read_bytes() == losses
+
+
+def test_other_songs_are_refused_unless_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    poison(monkeypatch, 0, 1)
+    with pytest.raises(TrainingStopped):
+        train(config, run_dir=tmp_path / "run", strict=True)
+    write_songs(tmp_path / "songs", {"train": {"c": 2700}})
+    with pytest.raises(UserError, match="The training songs are not those that the run was begun with"):
+        train(config, run_dir=tmp_path / "run")
+    assert train(config, run_dir=tmp_path / "run", allow=["data"]).summary["steps"] == 2
+
+
+def test_other_validation_songs_have_their_own_best_model(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, model=LINEAR, epochs=1), run_dir=tmp_path / "run")
+    write_songs(tmp_path / "songs", {"validation": {"w": 2100}})
+    summary = train(tiny_config(tmp_path, model=LINEAR, epochs=2), run_dir=tmp_path / "run", allow=["training.epochs"]).summary
+    assert summary["best_epoch"] == 2
+
+
+def test_a_stop_in_the_last_step_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    poison(monkeypatch, 1, 2)
+    with pytest.raises(TrainingStopped) as first:
+        train(config, run_dir=tmp_path / "run", strict=True)
+    with pytest.raises(TrainingStopped) as second:
+        train(config, run_dir=tmp_path / "run", strict=True)
+    assert str(first.value) == str(second.value) and not (tmp_path / "run" / "summary.json").exists()
+    longer = tiny_config(tmp_path, model=LINEAR, epochs=2)
+    assert train(longer, run_dir=tmp_path / "run", allow=["training.epochs"]).summary["steps"] == 4
+
+
+def test_allow_belongs_to_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`--allow` belongs to a run that goes on. Received: training.epochs"):
+        train(tiny_config(tmp_path, model=LINEAR), allow=["training.epochs"])
+
+
+def test_results_of_something_else_are_no_run(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match="holds the summary.json of something else"):
+        train(tiny_config(tmp_path, model=LINEAR), run_dir=tmp_path)

@@ -141,6 +141,7 @@ def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("data.root=nowhere", "`data.root` is not a folder. Received: nowhere"),
+        ("data.name=builtin", "`data.root` does not go with the built-in music"),
         ("data.stems=[vocals,bass]", "A song lacks the stem `bass`"),
         ("model.width=7", "`bands` must divide"),
         ("model.widht=8", "Did you mean `width`"),

@@ -91,7 +91,7 @@ def _ask(process: subprocess.Popen, split: str, index: int) -> None:
     if not answer:
         raise errors.MachineError(
             f"A process that makes songs ended before `{split}` song {index} was made. Received: exit code {process.wait()}. "
-            "Free memory, or set `workers` to 1 to see the reason."
+            "Free memory, and run the same command again: songs that are made are kept."
         )
     report = json.loads(answer)
     if report["error"] is not None:
