@@ -118,6 +118,10 @@ class Separator(TrackedModel):
         batch, samples, channels = mixture_shape
         return batch, len(self.stems), samples, channels
 
+    def compute_output_spec(self, mixture, training=False):
+        # Keras would take the compute dtype of the policy.
+        return keras.KerasTensor(self.compute_output_shape(mixture.shape), dtype="float32")
+
     def get_config(self):
         return {
             "name": self.name,
