@@ -102,9 +102,11 @@ class TrackFolder:
 
 def _refuse_unnamed_mixture(track):
     """A file that is the sum of all others would be counted twice."""
+    if not track.others:
+        return
     length = track.sample_rate
-    starts = [max(0, int(track.samples * look) - length // 2) for look in LOOKS] if track.others else []
-    whole = np.concatenate([track.read_mixture(start, length) for start in starts]) if starts else None
+    starts = [max(0, int(track.samples * look) - length // 2) for look in LOOKS]
+    whole = np.concatenate([track.read_mixture(start, length) for start in starts])
     for file in track.others:
         alone = np.concatenate([track.read_file(file, start, length) for start in starts])
         if np.sum(np.square(whole - 2 * alone)) < 0.01 * np.sum(np.square(alone)):

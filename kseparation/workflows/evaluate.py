@@ -89,11 +89,11 @@ def evaluate(
     metrics = run.evaluation.metrics if metrics is None else metrics
     overlap = run.evaluation.overlap if overlap is None else overlap
     _check_names(subset, metrics)
-    tracks, training = _open_data(model, data, subset, run.data)
     out = Path(out)
     if (out / CONFIG_FILE).is_file():
         raise UserError(f"`--out` is the folder of a run, whose summary and report would be lost. Received: {out}. Choose another, such as {out / 'evaluation'}.")
     require_writable(out / "summary.json")
+    tracks, training = _open_data(model, data, subset, run.data)
     predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
     metrics = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
     per_track, excerpts = [], []
