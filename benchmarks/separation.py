@@ -2,9 +2,9 @@
 
     python benchmarks/separation.py [--preset=paper_small] [--seconds=6] [--rounds=5] [--backends=tensorflow,torch,jax] [--json=FILE]
 
-Every backend runs in a process of its own next to one of the package; the two take turns, call by call, so that both see the same minutes of the machine. Two threads. The
-training step is the same on both sides: mean absolute error of the waveform, AdamW, gradients clipped to norm 1, one stereo segment. The first call, which compiles, is
-reported apart.
+For each task a process of the backend runs next to one of the package; the two take turns, call by call, so that both see the same minutes of the machine. Two threads. The
+training step is the same on both sides: mean absolute error of the waveform, AdamW, gradients clipped to norm 1, one stereo segment. Ours also undoes steps that are not finite, and
+keeps freed memory, as `train` does (`kseparation/cli/allocator.py`). The first call, which compiles, is reported apart.
 """
 
 import argparse
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--backends", default="tensorflow,torch,jax")
     parser.add_argument("--json", default=None, help="also write the figures to this file")
     parser.add_argument("--worker", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--task", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         serve(options)
@@ -44,26 +45,26 @@ def main() -> None:
 
 def compare(backend: str, options: argparse.Namespace) -> dict:
     """Times one backend and the package in turns."""
-    workers = {name: start_worker(name, options) for name in ("package", backend)}
-    figures = {name: {} for name in workers}
+    figures = {name: {} for name in ("package", backend)}
     for task in ("inference", "training"):
+        workers = {name: start_worker(name, task, options) for name in figures}
         for name, worker in workers.items():
             figures[name][task] = {"first": ask(worker, task), "steady": []}
         for _ in range(options.rounds):
             for name, worker in workers.items():
                 figures[name][task]["steady"].append(ask(worker, task))
-    for name, worker in workers.items():
-        figures[name]["peak_gigabytes"] = ask(worker, "memory")
-        worker.stdin.close()
-        worker.wait()
+        for name, worker in workers.items():
+            figures[name][task]["peak_gigabytes"] = ask(worker, "memory")
+            worker.stdin.close()
+            worker.wait()
     return figures
 
 
-def start_worker(name: str, options: argparse.Namespace) -> subprocess.Popen:
-    """Starts the process of one implementation."""
+def start_worker(name: str, task: str, options: argparse.Namespace) -> subprocess.Popen:
+    """Starts the process of one implementation for one task."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS), TF_CPP_MIN_LOG_LEVEL="3", TF_NUM_INTRAOP_THREADS=str(THREADS))
     environment["KERAS_BACKEND"] = "torch" if name == "package" else name
-    command = [sys.executable, __file__, f"--worker={name}", f"--preset={options.preset}", f"--seconds={options.seconds}"]
+    command = [sys.executable, __file__, f"--worker={name}", f"--task={task}", f"--preset={options.preset}", f"--seconds={options.seconds}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -126,7 +127,8 @@ def backend_tasks(options: argparse.Namespace) -> dict:
     """Inference and training step of this package on the backend of the process."""
     from kseparation.cli.allocator import keep_freed_memory
 
-    keep_freed_memory()  # as every command does
+    if options.task == "training":
+        keep_freed_memory()  # as `train` does
     import keras
 
     from kseparation.losses import Objective, WaveformL1
@@ -157,7 +159,7 @@ def print_rows(backend: str, figures: dict) -> None:
             steady = figures[name][task]["steady"]
             medians[name] = statistics.median(steady)
             spread = f"{min(steady):.2f}-{max(steady):.2f}"
-            print(f"{task:10s} {name:11s} median {medians[name]:6.2f} s  ({spread})  first {figures[name][task]['first']:6.1f} s  peak {figures[name]['peak_gigabytes']:.1f} GB")
+            print(f"{task:10s} {name:11s} median {medians[name]:6.2f} s  ({spread})  first {figures[name][task]['first']:6.1f} s  peak {figures[name][task]['peak_gigabytes']:.1f} GB")
         print(f"{task:10s} {backend} / package = {medians[backend] / medians['package']:.2f}", flush=True)
 
 

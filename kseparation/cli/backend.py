@@ -4,7 +4,6 @@ import importlib.util
 import os
 import sys
 
-from kseparation.cli.allocator import keep_freed_memory
 from kseparation.cli.flags import BACKENDS
 from kseparation.errors import MachineError, UserError, did_you_mean
 
@@ -46,13 +45,12 @@ def select_backend(flag: str | None) -> str:
 
 
 def prepare_environment(device: str) -> None:
-    """Sets what a backend finds while it is imported: a quiet start, memory that is kept, and no GPU for `cpu`.
+    """Sets what a backend finds while it is imported: a quiet start, and no GPU for `cpu`.
 
     Args:
         device: value of `--device`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    keep_freed_memory()
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ["JAX_PLATFORMS"] = "cpu"

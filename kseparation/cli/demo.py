@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags as absl_flags
 
+from kseparation.cli.allocator import keep_freed_memory
 from kseparation.cli.flags import Verb
 
 
@@ -14,6 +15,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
 
 
 def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, Any]:
+    keep_freed_memory()
     from kseparation.workflows.demo import demo
 
     return demo(minutes=flags.minutes, out=flags.out)

@@ -19,6 +19,7 @@ from kseparation.errors import KSeparationError, MachineError, UserError, did_yo
 VERBS: dict[str, Verb] = {module.VERB.name: module.VERB for module in (train, separate, evaluate, models, demo)}
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRONG_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 
 
 class Terminated(KeyboardInterrupt):
@@ -94,6 +95,8 @@ def _print_error(error: BaseException) -> int:
     """Prints an error in the form that its kind deserves, and returns the exit code."""
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         error = MachineError(f"The disk is full: {error}. Free space, or choose another folder.")
+    elif isinstance(error, OSError) and error.errno in _WRONG_PATH and error.filename is not None:
+        error = UserError(f"`{error.filename}` cannot be used: {error.strerror}. Check the path and its permissions, or choose another.")
     if isinstance(error, KSeparationError):
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

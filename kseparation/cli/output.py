@@ -11,7 +11,7 @@ from typing import Any
 
 
 def json_text(value: Any) -> str:
-    """Returns a value as JSON on one line; NaN and infinity become null, NumPy values numbers, paths text.
+    """Returns a value as JSON on one line in ASCII, which every terminal and locale passes on; NaN and infinity become null, NumPy values numbers, paths text.
 
     Example:
 
@@ -19,14 +19,14 @@ def json_text(value: Any) -> str:
     '{"sdr": null, "out": "separated"}'
     """
     text = json.dumps(value, default=_plain)
-    return json.dumps(json.loads(text, parse_constant=lambda name: None), ensure_ascii=False)
+    return json.dumps(json.loads(text, parse_constant=lambda name: None))
 
 
 def print_result(text: str) -> None:
     """Prints on standard output. A reader that has closed it, as `head` does, is no error."""
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        # What the terminal cannot show, such as a file name that is not UTF-8, is escaped as JSON does.
+        # What the terminal cannot show, such as a file name that is not UTF-8, is escaped.
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)

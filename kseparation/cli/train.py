@@ -6,6 +6,7 @@ from typing import Any
 
 from absl import flags as absl_flags
 
+from kseparation.cli.allocator import keep_freed_memory
 from kseparation.cli.flags import Verb
 
 
@@ -38,6 +39,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
 def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, Any]:
     from kseparation.config import load_config
 
+    keep_freed_memory()
     overrides = list(flags.set)
     if flags.epochs is not None:
         overrides.append(f"training.epochs={flags.epochs}")

@@ -23,7 +23,7 @@ class BuiltinMusic(TrackFolder):
         renderer: `auto`, `sampled` or `synthetic`, see `BuiltinSettings`.
 
     Attributes:
-        made_by: digest of all that decides how the songs sound.
+        made_by: digest of the settings, the renderer and the version of the generator, which decide how the songs sound as long as the packages of the renderer stay the same.
     """
 
     def __init__(

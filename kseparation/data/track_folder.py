@@ -29,14 +29,14 @@ class TrackFolder:
     Args:
         root: the folder.
         stems: names of the stems to read, each a file of every song. What else the song holds, by its file `mixture` or else its other files, stays part of the
-            mixture.
+            mixture; files called `accompaniment`, `instrumental` or `no_<stem>` are sums and no sources of their own.
         sample_rate: at which to read, in Hz; files of another rate are resampled.
         channels: number of channels at which to read.
         validation_split: share of the training songs that is put aside where there is no folder `validation` or `valid`. A song is chosen by a hash of its name,
             so that the share is met on average and adding songs moves no other one, unless the set is so small that nothing or all would have been put aside.
 
     Raises:
-        UserError: the folder is missing, has no songs, or a song lacks a stem.
+        UserError: the folder is missing, has no songs, a song lacks a stem, or has no `mixture` and files from which it cannot be told.
     """
 
     def __init__(
@@ -93,27 +93,55 @@ class TrackFolder:
             raise UserError(f"A song lacks the stem `{missing[0]}`: {folder}. Found: {present or 'no audio'}. Required: {', '.join(self.stems)}.")
         stems = {stem: files.pop(stem) for stem in self.stems}
         mixture = files.pop("mixture", None)
-        # Some layouts keep sums of stems beside them.
-        others = [] if mixture else [file for name, file in files.items() if not (name in SUMS or name.startswith("no_"))]
-        track = Track(folder.name, stems, mixture, self.sample_rate, self.channels, others=others)
-        _refuse_unnamed_mixture(track)
-        return track
+        if mixture or not files:
+            return Track(folder.name, stems, mixture, self.sample_rate, self.channels)
+        track = Track(folder.name, stems, None, self.sample_rate, self.channels, others=files.values())
+        return Track(folder.name, stems, None, self.sample_rate, self.channels, track.samples, _what_else_sounds(track, files))
 
 
-def _refuse_unnamed_mixture(track):
-    """A file that is the sum of all others would be counted twice."""
-    if not track.others:
-        return
-    length = track.sample_rate
-    starts = [max(0, int(track.samples * look) - length // 2) for look in LOOKS]
-    whole = np.concatenate([track.read_mixture(start, length) for start in starts])
-    for file in track.others:
-        alone = np.concatenate([track.read_file(file, start, length) for start in starts])
-        if np.sum(np.square(whole - 2 * alone)) < 0.01 * np.sum(np.square(alone)):
+def _what_else_sounds(track, files):
+    """Of the files that are no stems those that are no sum of others: with the stems they make the mixture, of which the song has no file.
+
+    Raises:
+        UserError: a file would be heard twice, or holds what no other file holds, so that the mixture is not known.
+    """
+    starts = [max(0, int(track.samples * look) - track.sample_rate // 2) for look in LOOKS]
+    every = {**track.stems, **files}
+    heard = {name: np.concatenate([track.read_file(file, start, track.sample_rate) for start in starts]) for name, file in every.items()}
+    sources = {name: audio for name, audio in heard.items() if not _left_out(name)}
+    others = [name for name in files if not _left_out(name)]
+    for name in filter(_left_out, every):
+        members = [audio for source, audio in sources.items() if source != _left_out(name)]
+        if name in track.stems:
+            others = [] if _same(heard[name], sum(members)) else others
+        elif not members:  # a song of two files
+            others = others or ([] if any(_left_out(stem) == _left_out(name) for stem in track.stems) else [name])
+        elif not _same(heard[name], sum(members)):
             raise UserError(
-                f"`{file}` is the sum of the other files of the song, and would be heard twice. "
-                f"Rename it to mixture{file.suffix}, or take it out of the folder."
+                f"`{files[name]}` is not the sum of the other files of the song but {_left_out(name)}, so that the mixture is not known. "
+                f"Received: {', '.join(sorted(every))}. Add a file mixture.wav, or take that one out of the folder."
             )
+    for name in others:
+        if _same_but_for_the_level(heard[name], sum(audio for source, audio in sources.items() if source != name)):
+            raise UserError(
+                f"`{files[name]}` is the sum of the other files of the song, and would be heard twice. "
+                f"Rename it to mixture{files[name].suffix}, or take it out of the folder."
+            )
+    return [files[name] for name in others]
+
+
+def _left_out(name):
+    """The stem without which a file of this name is the sum of a song, or None."""
+    return "vocals" if name in SUMS else name.removeprefix("no_") if name.startswith("no_") else None
+
+
+def _same(audio, other):
+    return np.sum(np.square(audio - other)) <= 0.01 * np.sum(np.square(audio))
+
+
+def _same_but_for_the_level(audio, other):
+    product = np.sum(audio * other)
+    return product > 0 and product**2 > 0.99 * np.sum(np.square(audio)) * np.sum(np.square(other))
 
 
 def _audio_files(folder):

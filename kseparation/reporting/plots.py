@@ -25,21 +25,21 @@ _WINDOW_SAMPLES = 2048
 _HOP_SAMPLES = 1024
 _BANDS = 140
 _LOWEST_HZ = 50.0
+_LONG = 60
 _TICKS_HZ = (100, 300, 1000, 3000, 10_000)
 
 
 def curve_names(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns what can be plotted over the steps: the loss, its parts, then scores, gradient norm and learning rate."""
-    names = {}
-    for row in history:
-        if row.get("kind") in ("train", "validation") and "step" in row:
-            names.update({name: None for name, value in row.items() if _is_number(value) and name not in _NOT_CURVES})
-    parts = [name for name in names if name != "loss" and name not in _TITLES]
+    """Returns what can be plotted over the steps: the loss, its parts unless one is the whole of it, then scores, gradient norm and learning rate."""
+    rows = [row for row in history if row.get("kind") in ("train", "validation") and "step" in row]
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if _is_number(value) and name not in _NOT_CURVES)
+    parts = [name for name in names if name not in ("loss", *_TITLES)]
+    parts = [name for name in parts if any(name in row and row[name] != row.get("loss") for row in rows)]
     return [name for name in ["loss", *parts, *_TITLES] if name in names]
 
 
 def curve_figure(history: Sequence[Mapping[str, Any]], name: str, palette: Palette = LIGHT) -> Figure:
-    """Draws one value over the training steps: training as a line, validation as points, faults as dashes.
+    """Draws one value over the training steps: training as a line, with its running mean where it is long; validation as points; faults as dashes.
 
     Args:
         history: rows of `metrics.jsonl`.
@@ -55,7 +55,12 @@ def curve_figure(history: Sequence[Mapping[str, Any]], name: str, palette: Palet
             continue
         steps, values = [row["step"] for row in rows], np.array([row[name] for row in rows], float)
         marker = "o" if kind == "validation" or len(rows) == 1 else None
-        axes.plot(steps, values, color=colour, label=label, linewidth=1.4, marker=marker, markersize=3.5)
+        if kind == "train" and len(rows) >= _LONG:
+            axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
+            smooth = _running_mean(values, len(rows) // 20)
+            axes.plot(steps, smooth, color=colour, label=f"{label}, mean of {len(rows) // 20}", linewidth=1.6)
+        else:
+            axes.plot(steps, values, color=colour, label=label, linewidth=1.4, marker=marker, markersize=3.5)
         lowest, highest = min(lowest, values.min()), max(highest, values.max())
     if name not in _TITLES and lowest > 0 and highest > 20 * lowest:
         axes.set_yscale("log")
@@ -171,6 +176,12 @@ def _band_levels_db(audio: np.ndarray, sample_rate: int, edges: np.ndarray) -> n
 def _songs_sdr(summary: Mapping[str, Any], stem: str) -> list[float]:
     values = [song["stems"][stem]["sdr_global"] for song in summary["per_track"]]
     return [value for value in values if _is_number(value)]
+
+
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean over `width` neighbours, fewer at both ends."""
+    window = np.ones(width)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def _limit_to_readable(axes: Axes) -> None:

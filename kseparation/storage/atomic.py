@@ -36,8 +36,12 @@ def explained_write_errors(path: str | Path) -> Iterator[None]:
         raise write_error(path, error) from error
 
 
-def require_writable(path: str | Path) -> None:
+def require_writable(path: str | Path, flag: str = "--out") -> None:
     """Raises UserError where the file `path` could not be written, without writing: call it before long work.
+
+    Args:
+        path: the file.
+        flag: which the user may change.
 
     Example:
 
@@ -45,14 +49,14 @@ def require_writable(path: str | Path) -> None:
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"`{path}` is a folder where a file must be written. Choose another `out`.")
+        raise UserError(f"`{path}` is a folder where a file must be written. Choose another {flag}.")
     above = path.absolute().parent
     while not os.path.lexists(above):
         above = above.parent
     if not above.is_dir():
-        raise UserError(f"`{path}` cannot be written: `{above}` is not a folder. Choose another `out`.")
+        raise UserError(f"`{path}` cannot be written: `{above}` is not a folder. Choose another {flag}.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"`{path}` cannot be written: no permission to write in `{above}`. Choose another `out`.")
+        raise UserError(f"`{path}` cannot be written: no permission to write in `{above}`. Choose another {flag}.")
 
 
 @contextlib.contextmanager

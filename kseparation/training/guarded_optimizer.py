@@ -94,7 +94,9 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             gradients, due = self._accumulate(gradients, variables)
         else:
             due = ops.convert_to_tensor(True)
-        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+        # Stacked, for XLA would repeat a chain of additions in front of each of its thousands of uses, and compile for minutes.
+        norms = ops.stack([ops.sqrt(ops.sum(ops.square(gradient))) for gradient in gradients])
+        norm = ops.sqrt(ops.sum(ops.square(norms)))
         finite = ops.isfinite(norm)
         accepted = ops.logical_and(due, finite)
         gradients = [ops.where(finite, gradient, ops.zeros_like(gradient)) for gradient in gradients]
@@ -142,7 +144,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         old = [ops.copy(self._value(variable)) for variable in state]
         self.inner_optimizer.apply([ops.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)], variables)
         # A sum is finite only where all its terms are.
-        finite = ops.isfinite(sum(ops.sum(ops.cast(self._value(variable), "float32")) for variable in variables))
+        sums = ops.stack([ops.sum(ops.cast(self._value(variable), "float32")) for variable in variables])
+        finite = ops.all(ops.isfinite(sums))
         accepted = ops.logical_and(accepted, finite)
         for variable, value in zip(state, old, strict=True):
             variable.assign(ops.where(accepted, self._value(variable), value))

@@ -47,7 +47,7 @@ class LogSteps(keras.callbacks.Callback):
         first_step: steps done before this process.
         every_n_steps: distance of the lines in `metrics.jsonl`.
         epochs: of the whole training, for display.
-        tensorboard: a `tensorboardX.SummaryWriter` or None.
+        tensorboard: a `TensorboardScalars` or None.
     """
 
     def __init__(self, log: RunLog, steps_per_epoch: int, accumulate_steps: int, first_step: int, every_n_steps: int, epochs: int, tensorboard=None):
@@ -249,18 +249,3 @@ class SaveCheckpoint(keras.callbacks.Callback):
             self.tensorboard.flush()
         progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress(), **self.facts, **facts}
         return self.store.save(self.steps.step, read_state(self.model), progress)
-
-
-@contextlib.contextmanager
-def tensorboard_writer(folder, wanted: bool, first_step: int = 0):
-    """Yields a TensorBoard writer, or None where it is not wanted; events of an earlier process after `first_step` are hidden."""
-    if not wanted:
-        yield None
-        return
-    from tensorboardX import SummaryWriter
-
-    writer = SummaryWriter(str(folder), purge_step=first_step + 1)  # hides this step and later ones
-    try:
-        yield writer
-    finally:
-        writer.close()

@@ -9,6 +9,7 @@ from kseparation.config.records import RunConfig
 from kseparation.errors import UserError
 from kseparation.models import load_model
 from kseparation.models.loading import find_model_file
+from kseparation.storage.atomic import require_writable
 from kseparation.storage.hashes import file_sha256
 from kseparation.workflows.build import build_dataset
 from kseparation.workflows.evaluate import evaluate
@@ -34,6 +35,7 @@ def demo(minutes: float = 10.0, out: str | Path = "demo") -> dict:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"`--out` is not a folder. Received: {out}")
+    require_writable(out / "run" / CONFIG_FILE)
     config = _config(minutes)
     _check_settings(out, config, minutes)
     print("1/3 training on songs made on this machine", file=sys.stderr)

@@ -18,15 +18,16 @@ from kseparation.data.input_check import check_tracks
 from kseparation.errors import CheckFailed, TrainingStopped, UserError
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData
-from kseparation.storage.atomic import read_json, remove_temporary, write_json, write_text_atomic
+from kseparation.storage.atomic import read_json, remove_temporary, require_writable, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training import TerminateOnNonFinite
 from kseparation.training.interruption import Interruption
-from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint, tensorboard_writer
+from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint
 from kseparation.training.run_log import METRICS_FILE, RunLog, last_step
 from kseparation.training.state import write_state
+from kseparation.training.tensorboard import tensorboard_scalars
 from kseparation.training.validation_set import ValidationSet
 from kseparation.training.weight_averaging import ValidateAveragedWeights
 from kseparation.workflows.build import (
@@ -48,6 +49,9 @@ from kseparation.workflows.run_folder import (
     check_still_chosen,
     choose_run,
 )
+
+# Config keys whose change changes the songs. `data.root` is none: there the same songs are looked for elsewhere.
+CHOOSES_SONGS = ("data.name", "data.seed", "data.songs", "data.song_seconds", "data.renderer", "data.sample_rate", "data.stems", "data.validation_split")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def train(
     if choice.finished and not changed:
         print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
         return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
+    require_writable(choice.folder / CONFIG_FILE, "--run_dir")
     with _dtype_policy(config.training.dtype_policy):
         # All that can be refused is built before the data, which may take minutes to make, and before the folder.
         keras.utils.set_random_seed(config.seed)
@@ -108,7 +113,7 @@ def train(
             store = CheckpointStore(choice.folder / CHECKPOINTS, keep=config.training.keep_checkpoints)
             songs_now = _fingerprint(dataset, songs)
             progress = _restore(model, store, choice, changed, config.training.steps_per_epoch)
-            _check_same_songs(progress, songs_now, allow)
+            _check_same_songs(progress, songs_now, choice.folder, changed, allow)
             # In this order: a run that is killed in between is unfinished, and the same command goes on with it.
             (choice.folder / SUMMARY_FILE).unlink(missing_ok=True)
             if changed or not choice.resumes:
@@ -165,11 +170,12 @@ def _fingerprint(dataset, songs):
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _check_same_songs(progress, songs_now, allow):
-    if progress.get("songs", songs_now) != songs_now and not any(key.split(".")[0] == "data" for key in allow):
+def _check_same_songs(progress, songs_now, folder, changed, allow):
+    # A change that alone decides which songs there are has been allowed by name.
+    if progress.get("songs", songs_now) != songs_now and "data" not in allow and not any(key.startswith(CHOOSES_SONGS) for key in changed):
         raise UserError(
             "The training songs are not those that the run was begun with: songs came or went, another length, or made with another renderer. "
-            "Put them back, or go on with the new ones: --allow=data."
+            f"Put them back, go on with the new ones (kseparation train --resume={folder} --allow=data), or begin another run (--resume=never, or another folder)."
         )
 
 
@@ -206,15 +212,16 @@ def _compiled_model(config):
 def _fit(config, model, batches, validation_songs, folder, store, progress, fixed, strict):
     training = config.training
     first_step = progress.get("step", 0)
-    if progress.get("stopped") and first_step >= training.epochs * training.steps_per_epoch:
-        raise TrainingStopped(progress["stopped"])  # nothing is left in which it could recover
     segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, training.batch_size, config.data.overlap)
     validation = ValidationSet(segments)
     guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
     best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, fixed["judged_by"], progress)
+    if progress.get("stopped") and (best.ended_early or first_step >= training.epochs * training.steps_per_epoch):
+        # Nothing is left in which it could recover.
+        raise TrainingStopped(f"{progress['stopped']} It had come to its end, and nothing was trained now. Begin another run: --resume=never, or another folder.")
     with (
         RunLog(folder, first_step) as log,
-        tensorboard_writer(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
+        tensorboard_scalars(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
         Interruption() as interruption,
     ):
         if progress:

@@ -62,3 +62,12 @@ def test_bad_requests(files):
         Track("song", {"vocals": files["vocals"]}).read("vocal")
     with pytest.raises(UserError, match="must have a mixture or at least one stem"):
         Track("song", {})
+
+
+@pytest.mark.parametrize(("level", "found"), [(0.02, 9800), (0.005, None)])
+def test_a_rest_is_found_late_in_a_song_and_down_to_40_db(tmp_path, level, found):
+    vocals, rest = noise(24000), level * noise(24000, seed=1)  # 30 s
+    rest[: 12 * 800] = rest[13 * 800 :] = 0
+    write_audio(tmp_path / "v.wav", vocals, 800, bits="32f")
+    write_audio(tmp_path / "m.wav", vocals + rest, 800, bits="32f")
+    assert Track("song", {"vocals": tmp_path / "v.wav"}, tmp_path / "m.wav").rest_start == found

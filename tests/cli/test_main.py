@@ -122,6 +122,16 @@ def raises_for_backend(backend: str) -> None:
     raise MachineError(f"no GPU on {backend}")
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.EROFS])
+def test_a_path_that_the_system_refuses_is_the_users_mistake(verb, capfd, number: int) -> None:
+    def refused(flags, arguments):
+        raise OSError(number, os.strerror(number), "/root/music")
+
+    verb(refused)
+    assert cli.main(["work"]) == 2
+    assert capfd.readouterr().err == f"error: `/root/music` cannot be used: {os.strerror(number)}. Check the path and its permissions, or choose another.\n"
+
+
 def test_a_wrong_flag_prints_json_too(verb, capfd) -> None:
     verb(lambda flags, arguments: None)
     assert cli.main(["work", "--jsn", "--json"]) == 2

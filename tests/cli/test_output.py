@@ -20,6 +20,14 @@ def test_json_has_no_nan_and_takes_numpy_and_paths() -> None:
     assert json.loads(json_text(value)) == {"a": None, "b": [0.5, None, 3], "c": [0.0, 0.0], "d": "x/y"}
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "koi8-r", "utf-8"])
+def test_json_is_json_in_every_locale(encoding: str) -> None:
+    names = ["Beyonc\u00e9.wav", "\u0416.wav", "\U0001f3b5.wav"]
+    code = f"from kseparation.cli.output import *; print_result(json_text({names!r}))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=True)
+    assert json.loads(done.stdout.decode("ascii")) == names
+
+
 def test_json_refuses_what_it_cannot_hold() -> None:
     with pytest.raises(TypeError, match="JSON cannot hold a set. Received: {1}"):
         json_text({"a": {1}})

@@ -60,6 +60,24 @@ def test_train_reads_the_config_and_hands_over_the_flags(stand_in, tmp_path: Pat
     assert keywords == {"run_dir": None, "resume": "auto", "strict": True, "allow": ("seed", "loss.0.weight")}
 
 
+def test_commands_that_train_keep_freed_memory(stand_in, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in("kseparation.workflows.train", train=types.SimpleNamespace(run_folder=tmp_path, summary={}))
+    stand_in("kseparation.workflows.demo", demo={})
+    kept = []
+    for module in (train, demo):
+        monkeypatch.setattr(module, "keep_freed_memory", lambda: kept.append(module.__name__))
+        run(module.VERB)
+    assert kept == ["kseparation.cli.train", "kseparation.cli.demo"]
+
+
+def test_train_goes_on_with_the_config_of_the_run(stand_in, tmp_path: Path) -> None:
+    calls = stand_in("kseparation.workflows.train", train=types.SimpleNamespace(run_folder=tmp_path, summary={}))
+    (tmp_path / "config.yaml").write_text("seed: 8")
+    run(train.VERB, f"--resume={tmp_path}", "--run_dir=r")
+    [(_, (config,), keywords)] = calls
+    assert (config.seed, keywords["resume"], keywords["run_dir"]) == (8, str(tmp_path), Path("r"))
+
+
 def test_train_finds_its_default_config_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert demo_config().is_absolute() and demo_config().is_file()
@@ -100,7 +118,10 @@ def test_the_settings_of_separate_have_the_defaults_of_its_flags(stand_in) -> No
     stand_in("kseparation.workflows.separate", separate=None, SeparateSettings=SeparateSettings)
     sys.modules["kseparation.workflows.separate"].separate = lambda *arguments: used.append(arguments[2])
     run(separate.VERB, "a.wav", "--model=x")
-    assert used == [SeparateSettings()]
+    given = {"out": "o", "two_stems": "vocals", "overlap": 0.25, "shifts": 1, "format": "flac", "bits": "24", "clip_mode": "none"}
+    given |= {"filename": "{track}_{stem}.{ext}", "jobs": 3}
+    run(separate.VERB, "a.wav", "--model=x", *(f"--{name}={value}" for name, value in given.items()), "--residual", "--skip_existing")
+    assert used == [SeparateSettings(), SeparateSettings(**given, residual=True, skip_existing=True)]
 
 
 def test_evaluate_names_the_model_and_its_run(stand_in, tmp_path: Path) -> None:
@@ -117,7 +138,8 @@ def test_evaluate_names_the_model_and_its_run(stand_in, tmp_path: Path) -> None:
         "model_name": tmp_path.name,
         "run_folder": tmp_path,
     }
-    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr,si_sdr", "--overlap=0.75")
+    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr,si_sdr", "--overlap=0.75", "--data=songs", "--out=o")
+    assert (calls[1][1][1], calls[1][2]["out"]) == ("songs", "o")
     assert (calls[1][2]["metrics"], calls[1][2]["overlap"]) == (["sdr", "si_sdr"], 0.75)
 
 

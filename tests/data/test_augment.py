@@ -126,3 +126,22 @@ def test_slopes_are_uniform_and_independent() -> None:
 def test_a_slope_is_not_negative() -> None:
     with pytest.raises(UserError, match="`most_db` must not be negative. Received: most_db=-1.0"):
         AUGMENTATIONS["tilt"](-1.0)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "field"), [(Polarity(0.3), "gain"), (ChannelSwap(0.2), "swap_channels"), (SilentStem(0.1), "gain"), (Remix(1.0), "track"), (Remix(1.0), "start")]
+)
+def test_each_stem_has_a_draw_of_its_own(augmentation, field: str) -> None:
+    values = np.array([[float(getattr(choice, field)) for choice in choices] for choices in augmented(augmentation)])
+    assert np.abs(np.corrcoef(values.T)[~np.eye(4, dtype=bool)]).max() < 4 / np.sqrt(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", ["gain", "speed"])
+def test_low_is_low_and_high_is_high(name: str) -> None:
+    values = [getattr(choice, name) for choices in augmented(AUGMENTATIONS[name](0.8, 1.5)) for choice in choices]
+    assert 0.799 < min(values) < 0.81 and 1.49 < max(values) < 1.501
+
+
+def test_stems_of_different_places_have_speeds_of_their_own() -> None:
+    choices = [StemChoice(stem, song, 7) for song, stem in enumerate(STEMS)]
+    assert len({choice.speed for choice in AUGMENTATIONS["speed"]()(choices, np.random.default_rng(0), SONGS, 100)}) == 4

@@ -151,6 +151,13 @@ def test_what_is_no_stem_stays_in_the_mixture(with_more: Path, stems) -> None:
             np.testing.assert_allclose(mixtures[example], targets[example].sum(axis=0) + rest, rtol=0, atol=1e-6)
 
 
+def test_the_rest_is_changed_like_a_stem(with_more: Path) -> None:
+    tracks = TrackFolder(str(with_more), STEMS, SAMPLE_RATE, 2).tracks("train")
+    plain, louder = (SegmentBatches(tracks, STEMS, SEGMENT, 3, 5, changes).batch(0, 0) for changes in ([], [AUGMENTATIONS["gain"](2.0, 2.0)]))
+    assert np.abs(plain[0] - plain[1].sum(axis=1)).max() > 0.1
+    np.testing.assert_allclose(louder[0], 2 * plain[0], rtol=0, atol=1e-5)
+
+
 def test_stems_that_are_all_there_are_the_mixture(tmp_path: Path) -> None:
     root = write_songs(tmp_path, {"train": {"a": 1600}})
     stems = [soundfile.read(root / "train" / "a" / f"{stem}.wav", dtype="float32")[0] for stem in STEMS]

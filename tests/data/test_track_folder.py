@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kseparation.audio.writing import write_audio
+from kseparation.audio.files import read_audio, write_audio
 from kseparation.data.track_folder import TrackFolder
 from kseparation.errors import UserError
 from tests.songs import SAMPLE_RATE, STEMS, write_songs
@@ -126,11 +126,42 @@ def test_a_mixture_under_another_name_is_not_counted_twice(tmp_path: Path) -> No
     song = root / "train" / "a"
     assert opened(root, validation_split=0.0).tracks("train")[0].others == (song / "bass.wav",)
     parts = opened(root, validation_split=0.0).tracks("train")[0]
-    write_audio(song / "mix.wav", 0.6 * parts.read_mixture(), SAMPLE_RATE)  # mastered to another level
+    for level in (1.0, 0.6, 1.5):  # mastered to another level
+        write_audio(song / "mix.wav", level * parts.read_mixture(), SAMPLE_RATE, bits="32f")
+        with pytest.raises(UserError, match="mix.wav` is the sum of the other files of the song, and would be heard twice. Rename it to mixture.wav"):
+            opened(root, validation_split=0.0).tracks("train")
+    write_audio(song / "mix.wav", parts.read_mixture()[::-1], SAMPLE_RATE, bits="32f")
     assert len(opened(root, validation_split=0.0).tracks("train")[0].others) == 2
-    write_audio(song / "mix.wav", parts.read_mixture(), SAMPLE_RATE, bits="32f")
-    with pytest.raises(UserError, match="mix.wav` is the sum of the other files of the song, and would be heard twice. Rename it to mixture.wav"):
-        opened(root, validation_split=0.0).tracks("train")
+
+
+def one_song(tmp_path: Path, *names: str, **sums: tuple[str, ...]):
+    """A folder with one song of noise under these names, and sums of them under others."""
+    root = write_songs(tmp_path, {"train": {"a": 30000}}, stems=names)
+    audio = {name: read_audio(root / "train" / "a" / f"{name}.wav")[0] for name in names}
+    for name, members in sums.items():
+        write_audio(root / "train" / "a" / f"{name}.wav", sum(audio[member] for member in members), SAMPLE_RATE, bits="32f")
+    return lambda *stems: [file.stem for file in TrackFolder(str(root), stems, SAMPLE_RATE, 2, 0.0).tracks("train")[0].others]
+
+
+@pytest.mark.parametrize("name", ["accompaniment", "instrumental", "no_vocals"])
+def test_what_a_song_of_two_files_holds_beside_its_stem_is_the_rest(tmp_path: Path, name: str) -> None:
+    others = one_song(tmp_path, "vocals", name)
+    assert others("vocals") == [name]
+    assert others("vocals", name) == []
+
+
+def test_sums_of_other_files_are_no_sources(tmp_path: Path) -> None:
+    others = one_song(tmp_path, "vocals", "drums", "bass", accompaniment=("drums", "bass"), no_drums=("vocals", "bass"))
+    assert others("vocals") == ["bass", "drums"]
+    assert others("vocals", "drums") == ["bass"]
+    assert others("vocals", "accompaniment") == []
+
+
+def test_a_sum_that_holds_more_leaves_the_mixture_unknown(tmp_path: Path) -> None:
+    others = one_song(tmp_path, "vocals", "drums", "accompaniment")
+    for stems in (("vocals",), ("drums",), ("vocals", "drums")):
+        with pytest.raises(UserError, match="accompaniment.wav` is not the sum of the other files of the song but vocals.* Add a file mixture.wav"):
+            others(*stems)
 
 
 def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:

@@ -37,6 +37,19 @@ def test_curve_names_are_the_loss_its_parts_and_then_the_rest():
     assert curve_names([]) == []
 
 
+def test_a_part_that_is_the_whole_loss_is_not_drawn_twice():
+    assert curve_names([{"kind": "train", "step": 1, "loss": 2.0, "l1": 2.0}]) == ["loss"]
+
+
+def test_a_long_curve_has_its_running_mean():
+    values = np.arange(100) % 2.0 + 1.0
+    figure = curve_figure([{"kind": "train", "step": step, "loss": value} for step, value in enumerate(values, start=1)], "loss")
+    raw, mean = figure.axes[0].get_lines()
+    np.testing.assert_array_equal(raw.get_ydata(), values)
+    assert mean.get_label() == "training, mean of 5"
+    np.testing.assert_array_equal(mean.get_xdata(), np.arange(1, 101))
+    np.testing.assert_allclose(mean.get_ydata()[[0, 1, 50, 99]], [4 / 3, 1.5, 1.4, 5 / 3])
+
 def test_a_curve_shows_training_validation_and_faults():
     figure = curve_figure(HISTORY, "loss")
     np.testing.assert_array_equal(lines(figure, "training")[0].get_xydata(), [[10, 100], [20, 1]])

@@ -6,6 +6,7 @@ import pytest
 from kseparation.config import load_config
 from kseparation.data import AUGMENTATIONS
 from kseparation.errors import UserError
+from kseparation.models import MODELS
 from kseparation.training import FixedNorm
 from kseparation.workflows import build
 from tests.tiny_run import tiny_config
@@ -17,9 +18,21 @@ def loaded(tmp_path: Path, text: str):
     return load_config(file)
 
 
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_config_that_comes_along_is_sound(file: Path) -> None:
+    config = load_config(file)
+    build.check_components(config)
+    assert build.build_objective(config) is not None
+    assert len(build.build_augmentations(config)) == len(config.augment)
+    assert build.build_optimizer(config).averaging == config.training.ema
+    assert config.model.arguments["preset"] in MODELS[config.model.name].presets()
+
+
 def test_a_sound_config_passes(tmp_path: Path) -> None:
     build.check_components(tiny_config(tmp_path))
-    build.check_components(load_config(Path(__file__).parents[2] / "configs" / "demo" / "separation.yaml"))
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:

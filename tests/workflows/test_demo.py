@@ -10,14 +10,14 @@ from kseparation.audio.files import read_audio, write_audio
 from kseparation.errors import UserError
 from kseparation.workflows import demo as module
 from tests.songs import SAMPLE_RATE, STEMS, write_songs
-from tests.tiny_run import write_config
+from tests.tiny_run import MODEL, write_config
 
 
 def test_trains_scores_separates_and_reports(tmp_path, monkeypatch):
     root = write_songs(tmp_path / "songs", {"train": {"a": 3000, "b": 2500}, "validation": {"v": 2000}, "test": {"t": 9000}})
     stems = [read_audio(root / "test" / "t" / f"{stem}.wav")[0] for stem in STEMS]
     write_audio(root / "test" / "t" / "mixture.wav", sum(stems), SAMPLE_RATE, bits="32f")
-    monkeypatch.setattr(module, "demo_config", lambda: write_config(tmp_path))
+    monkeypatch.setattr(module, "demo_config", lambda: write_config(tmp_path, {**MODEL, "transformers": 0, "bands": 1}))
     result = module.demo(minutes=0.1, out=tmp_path / "demo")
     summary = json.loads((tmp_path / "demo" / "results" / "summary.json").read_text())
     assert result["mean_sdr_global"] == summary["mean"]["sdr_global"]

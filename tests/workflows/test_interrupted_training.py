@@ -58,28 +58,25 @@ def losses(folder: Path, name: str) -> bytes:
     return (folder / name / "losses.log").read_bytes()
 
 
-def test_a_run_killed_three_times_is_that_which_was_never_disturbed(undisturbed: Path) -> None:
+def test_a_run_killed_three_times_and_stopped_twice_is_that_which_was_never_disturbed(undisturbed: Path) -> None:
     draw = random.Random(11)
-    for epoch in (1, 3, 5):
-        code, words = run_and_signal(undisturbed, "killed", epoch, draw.random(), signal.SIGKILL)
-        assert code == -signal.SIGKILL, words
-        assert not (undisturbed / "killed" / "summary.json").exists()
-        checkpoint = CheckpointStore(undisturbed / "killed" / "checkpoints").load_latest()
-        # At most the epoch that was reported while its checkpoint was being written is computed again.
-        assert (checkpoint.step if checkpoint else 0) >= (epoch - 1) * STEPS
-    assert "resumed at epoch" in finish(undisturbed, "killed")
-    assert losses(undisturbed, "killed") == losses(undisturbed, "undisturbed")
-    assert len(losses(undisturbed, "killed").splitlines()) == EPOCHS * STEPS
-
-
-def test_an_interrupted_run_goes_on_inside_the_epoch(undisturbed: Path) -> None:
-    for number, epoch, code in ((signal.SIGINT, 2, 130), (signal.SIGTERM, 4, 143)):
-        ended, words = run_and_signal(undisturbed, "interrupted", epoch, 0.4, number)
+    run, store = undisturbed / "disturbed", CheckpointStore(undisturbed / "disturbed" / "checkpoints")
+    blows = [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    for epoch, (number, code) in enumerate(blows, start=1):
+        kept = store.load_latest()
+        ended, words = run_and_signal(undisturbed, run.name, epoch, draw.random(), number)
         assert ended == code, words
-        assert "interrupted: a checkpoint is written after this step" in words
-        checkpoint = CheckpointStore(undisturbed / "interrupted" / "checkpoints").load_latest()
-        assert epoch * STEPS <= checkpoint.step <= (epoch + 1) * STEPS
-    finish(undisturbed, "interrupted")
-    assert losses(undisturbed, "interrupted") == losses(undisturbed, "undisturbed")
-    summaries = [json.loads((undisturbed / name / "summary.json").read_text()) for name in ("interrupted", "undisturbed")]
+        assert ("resumed at epoch" in words) == (kept is not None)
+        assert not (run / "summary.json").exists()
+        checkpoint = store.load_latest()
+        if number == signal.SIGKILL:
+            # At most the epoch that was reported while its checkpoint was being written is computed again.
+            assert (checkpoint.step if checkpoint else 0) >= (epoch - 1) * STEPS
+        else:
+            assert "interrupted: a checkpoint is written after this step" in words
+            assert epoch * STEPS <= checkpoint.step <= (epoch + 1) * STEPS
+    assert "resumed at epoch" in finish(undisturbed, run.name)
+    assert losses(undisturbed, run.name) == losses(undisturbed, "undisturbed")
+    assert len(losses(undisturbed, run.name).splitlines()) == EPOCHS * STEPS
+    summaries = [json.loads((undisturbed / name / "summary.json").read_text()) for name in (run.name, "undisturbed")]
     assert summaries[0] | {"run": ""} == summaries[1] | {"run": ""}

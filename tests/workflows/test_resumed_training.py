@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from kseparation.config import load_config
@@ -13,6 +14,7 @@ from kseparation.data import ValidationSegments
 from kseparation.errors import CheckFailed, TrainingStopped, UserError
 from kseparation.models import MODELS
 from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training.run_callbacks import KeepBest
 from kseparation.training.run_log import RunLog
 from kseparation.workflows.train import train
 from tests.on_backend import numbers
@@ -160,11 +162,17 @@ def test_the_same_command_goes_on_after_a_key_was_taken_away(tmp_path: Path) -> 
         assert train(second, run_dir=tmp_path / "run", allow=["training.optimizer.beta_1"]).summary["steps"] == 2
 
 
-def test_a_run_that_ended_early_goes_on_with_more_patience(tmp_path: Path) -> None:
-    def config(patience):  # with this rate the loss grows
-        overrides = ["training.optimizer={name: sgd, learning_rate: 1.0e-12}"]
-        return tiny_config(tmp_path, overrides, model=LINEAR, epochs=6, warmup_steps=0, clip_norm=1.0e-12, ema=0.0, early_stopping_patience=patience)
+def validation_losses(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
+    """Lets the validations of the runs to come have these losses."""
+    values, keep = iter(losses), KeepBest.on_epoch_end
+    monkeypatch.setattr(KeepBest, "on_epoch_end", lambda self, epoch, logs=None: keep(self, epoch, {"val_total": next(values)}))
 
+
+def test_a_run_that_ended_early_goes_on_with_more_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def config(patience):
+        return tiny_config(tmp_path, model=LINEAR, epochs=6, early_stopping_patience=patience)
+
+    validation_losses(monkeypatch, 1.0, 2.0, 3.0, 4.0)
     first = train(config(1), run_dir=tmp_path / "run").summary
     assert (first["ended_early"], first["epochs"]) == (True, 2)
     second = train(config(3), run_dir=tmp_path / "run", allow=["training.early_stopping_patience"]).summary
@@ -250,8 +258,11 @@ def test_other_songs_are_refused_unless_they_are_allowed(tmp_path: Path, monkeyp
     with pytest.raises(TrainingStopped):
         train(config, run_dir=tmp_path / "run", strict=True)
     write_songs(tmp_path / "songs", {"train": {"c": 2700}})
-    with pytest.raises(UserError, match="The training songs are not those that the run was begun with"):
-        train(config, run_dir=tmp_path / "run")
+    copy = shutil.copytree(tmp_path / "songs", tmp_path / "copy")
+    elsewhere = tiny_config(tmp_path, [f"data.root={copy}", "data.workers=1"], model=LINEAR, epochs=1)
+    for given, allow in ((config, []), (elsewhere, ["data.root", "data.workers"])):
+        with pytest.raises(UserError, match="The training songs are not those that the run was begun with.* --resume=.*run --allow=data"):
+            train(given, run_dir=tmp_path / "run", allow=allow)
     assert train(config, run_dir=tmp_path / "run", allow=["data"]).summary["steps"] == 2
 
 
@@ -269,9 +280,43 @@ def test_a_stop_in_the_last_step_stays_one(tmp_path: Path, monkeypatch: pytest.M
         train(config, run_dir=tmp_path / "run", strict=True)
     with pytest.raises(TrainingStopped) as second:
         train(config, run_dir=tmp_path / "run", strict=True)
-    assert str(first.value) == str(second.value) and not (tmp_path / "run" / "summary.json").exists()
+    assert str(second.value) == f"{first.value} It had come to its end, and nothing was trained now. Begin another run: --resume=never, or another folder."
+    assert not (tmp_path / "run" / "summary.json").exists()
     longer = tiny_config(tmp_path, model=LINEAR, epochs=2)
     assert train(longer, run_dir=tmp_path / "run", allow=["training.epochs"]).summary["steps"] == 4
+
+
+def test_a_stop_that_patience_ends_too_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep, read, ended = KeepBest.on_epoch_end, ValidationSegments.__getitem__, []
+
+    def remembered(self, epoch, logs=None):
+        keep(self, epoch, logs)
+        ended.append(epoch)
+
+    def bad_in_the_second_epoch(self, index):
+        mixtures, stems = read(self, index)
+        return mixtures, stems * np.nan if ended else stems
+
+    monkeypatch.setattr(KeepBest, "on_epoch_end", remembered)
+    monkeypatch.setattr(ValidationSegments, "__getitem__", bad_in_the_second_epoch)
+    config = tiny_config(tmp_path, model=LINEAR, epochs=6, early_stopping_patience=1)
+    for words in ("Training stopped: ", "Training stopped: .* nothing was trained now. Begin another run: --resume=never"):
+        with pytest.raises(TrainingStopped, match=words):
+            train(config, run_dir=tmp_path / "run")
+    assert ended == [0, 1]
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    config, run = tiny_config(tmp_path, model=LINEAR, epochs=3), tmp_path / "run"
+    train(config, run_dir=run)
+    expected = what_it_found(run)
+    (run / "summary.json").unlink()
+    state = run / "checkpoints" / "6" / "state.npz"
+    state.write_bytes(state.read_bytes()[:-40])
+    train(config, run_dir=run)
+    assert what_it_found(run) == expected
+    assert [row["step"] for row in rows(run) if row["kind"] == "resume"] == [4]
 
 
 def test_allow_belongs_to_a_run(tmp_path: Path) -> None:

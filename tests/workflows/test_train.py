@@ -25,7 +25,7 @@ from kseparation.training.run_callbacks import KeepBest
 from kseparation.workflows import train as workflow
 from kseparation.workflows.build import build_dataset, build_objective
 from kseparation.workflows.train import train
-from tests.on_backend import numbers
+from tests.on_backend import compute, numbers
 from tests.songs import write_songs
 from tests.tiny_run import MODEL, child_environment, poison, tiny_config, write_config
 from tests.tiny_separator import TinySeparator
@@ -156,6 +156,14 @@ def test_nothing_is_written_where_config_or_data_are_wrong(tmp_path: Path, overr
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("run_dir", "words"), [("file/run", "is not a folder. Choose another --run_dir"), ("x" * 300, "cannot be used: File name too long")])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_data_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, run_dir: str, words: str) -> None:
+    monkeypatch.setattr(workflow, "build_dataset", lambda config: pytest.fail("too late"))
+    (tmp_path / "file").touch()
+    assert main(["train", "--config", str(write_config(tmp_path)), "--run_dir", str(tmp_path / run_dir)]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_stems_that_add_up_need_all_of_a_song(tmp_path: Path) -> None:
     write_songs(tmp_path / "songs", {"train": {"c": 2000}}, stems=("vocals", "drums", "bass"))
     write_songs(tmp_path / "songs", {"train": {"d": 2000}, "validation": {"v": 2000}})
@@ -270,6 +278,41 @@ def test_a_run_follows_from_its_seed(tmp_path: Path) -> None:
     assert losses("again", 5) == first != losses("other", 6)
 
 
+def test_the_first_weights_follow_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, first = workflow.build_model, []
+
+    def built(config):
+        model = build(config)
+        first.append(np.concatenate([numbers(weight).ravel() for weight in model.trainable_weights]))
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(workflow, "build_model", built)
+    for seed in (5, 5, 6):
+        with pytest.raises(RuntimeError, match="seen enough"):
+            train(tiny_config(tmp_path, [f"seed={seed}"], model=LINEAR), run_dir=tmp_path / "run")
+    assert np.array_equal(first[0], first[1]) and not np.array_equal(first[0], first[2])
+
+
+def test_the_other_settings_arrive_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, sizes, places, compiled = SegmentBatches.batch, set(), [], []
+
+    def remembered(self, *place):
+        sizes.add((self.batch_size, self.segment_samples))
+        return read(self, *place)
+
+    monkeypatch.setattr(SegmentBatches, "batch", remembered)
+    segments, compile_model = workflow.ValidationSegments, TinySeparator.compile
+    monkeypatch.setattr(workflow, "ValidationSegments", lambda *arguments: places.append(arguments[3:]) or segments(*arguments))
+    monkeypatch.setattr(TinySeparator, "compile", lambda self, **given: compiled.append(given["jit_compile"]) or compile_model(self, **given))
+    overrides = ["data.overlap=0.5", "logging.every_n_steps=2", "logging.tensorboard=true"]
+    config = tiny_config(tmp_path, overrides, model=LINEAR, epochs=3, batch_size=3, keep_checkpoints=2, jit_compile="auto")
+    train(config, run_dir=tmp_path / "run")
+    assert sizes == {(3, 800)} and places == [(3, 0.5)] and compiled == [keras.backend.backend() != "torch"]
+    assert CheckpointStore(tmp_path / "run" / "checkpoints").steps() == [4, 6]
+    assert [row["step"] for row in rows(tmp_path / "run") if row["kind"] == "train"] == [2, 4, 6]
+    assert any((tmp_path / "run" / "tensorboard").iterdir())
+
+
 @pytest.mark.slow  # one backend takes a minute to compile each
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) -> None:
@@ -288,7 +331,7 @@ def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) 
     assert all(layer.dtype_policy.name == policy for layer in (model, model.first))
     assert model.compute_output_spec(keras.KerasTensor((1, 800, 2), "float32")).dtype == "float32"
     for mixture in (square[None, :800], np.zeros((1, 800, 2))):
-        output = model.predict_on_batch(mixture.astype("float32"))
+        output = compute(model, mixture.astype("float32"))
         assert output.dtype == np.float32 and np.isfinite(output).all()
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from kseparation.audio.writing import write_audio
 from kseparation.data.builtin.settings import BuiltinSettings
-from kseparation.data.builtin.song import make_song
 from kseparation.storage.atomic import atomic_folder, write_json
 
 
@@ -23,6 +22,9 @@ def song_folder(root: Path, split: str, index: int) -> Path:
 
 def write_song(settings: BuiltinSettings, renderer: str, root: Path, split: str, index: int) -> None:
     """Makes a song and writes its five wav files and `song.json`, as a whole or not at all; arguments as `make_song`."""
+    # A second of imports (scipy.signal), of which commands that make no songs are spared.
+    from kseparation.data.builtin.song import make_song
+
     mixture, stems, record = make_song(settings, renderer, split, index)
     with atomic_folder(song_folder(root, split, index)) as temporary:
         for name, audio in ({"mixture": mixture} | stems).items():
