@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -19,8 +20,10 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from kseparation.cli.main import main
 from kseparation.models import MODELS
+from tests.tiny_run import hold_a_batch
 from tests.tiny_separator import TinySeparator
 MODELS["tiny_separator"] = TinySeparator
+hold_a_batch()
 sys.exit(main())
 """
 COMMAND = (sys.executable, "-c", _PROGRAM, "train")
@@ -67,6 +70,22 @@ def child_environment() -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     root = str(Path(__file__).parents[1])
     return {**os.environ, "PYTHONPATH": root, "KERAS_BACKEND": keras.backend.backend(), **dict.fromkeys(names, "1")}
+
+
+def hold_a_batch() -> None:
+    """Withholds the batch that the environment names, (epoch, index), until its file exists: the training cannot get ahead of a test."""
+    named = os.environ.get("KSEPARATION_TEST_HOLD")
+    if named is None:
+        return
+    epoch, index, file = named.split(":", 2)
+    batch = SegmentBatches.batch
+
+    def held(self, *which):
+        while which == (int(epoch), int(index)) and not Path(file).exists():
+            time.sleep(0.01)
+        return batch(self, *which)
+
+    SegmentBatches.batch = held
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:

@@ -32,8 +32,10 @@ def command(folder: Path, name: str) -> list[str]:
 
 
 def run_and_signal(folder: Path, name: str, epoch: int, share: float, number: int) -> tuple[int, str]:
-    """Trains in a process that gets a signal a share of an epoch after it reported `epoch`; returns its exit code and last words."""
-    process = subprocess.Popen(command(folder, name), env=child_environment(), stderr=subprocess.PIPE, text=True)
+    """Trains in a process that gets a signal at some moment of the epoch after `epoch`; returns its exit code and last words."""
+    signalled = folder / f"signalled_after_epoch_{epoch}"
+    environment = child_environment() | {"KSEPARATION_TEST_HOLD": f"{epoch}:{STEPS - 1}:{signalled}"}
+    process = subprocess.Popen(command(folder, name), env=environment, stderr=subprocess.PIPE, text=True)
     words, last = [], time.monotonic()
     with process:
         for line in process.stderr:
@@ -42,6 +44,7 @@ def run_and_signal(folder: Path, name: str, epoch: int, share: float, number: in
             if line.startswith(f"epoch {epoch}/"):
                 time.sleep(share * min(now - last, 1.0))
                 process.send_signal(number)
+                signalled.touch()
                 words += process.stderr.readlines()
                 break
             last = now
