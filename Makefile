@@ -1,10 +1,12 @@
 # make demo    trains on music made here, scores and separates it, writes a report; needs only Python 3.11
 # make test    lint, all tests on three backends, then a part of them where JAX alone is installed
 # make bench   the scripts of benchmarks/
+unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-INSTALL := install -qq --disable-pip-version-check
+# pip would compile all modules in one process.
+INSTALL := install -qq --disable-pip-version-check --no-compile
 BACKENDS := tensorflow torch jax
 # Two processes with a thread each are faster than one with two. A file stays in one of them, for its tests share what they made.
 PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -67,5 +69,6 @@ define fresh_environment
 @"$(PYTHON)" -m venv --clear $(1)
 @$(1)/bin/python -m pip $(INSTALL) $(2)
 @$(1)/bin/python -m pip $(INSTALL) --no-deps --no-build-isolation -e .
+@$(1)/bin/python -m compileall -qq -j 0 -x "/tests?/" $(1)/lib || true  # some packages hold files for other versions of Python
 @touch $@
 endef
