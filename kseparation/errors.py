@@ -9,7 +9,8 @@ import errno
 import os
 from collections.abc import Iterable
 
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+OF_THE_MACHINE = DISK_FULL | {errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class KSeparationError(Exception):
@@ -70,6 +71,6 @@ def write_error(path: str | os.PathLike, error: OSError) -> KSeparationError:
     kseparation.errors.UserError: `out/vocals.wav` cannot be written: Permission denied. Choose another place.
     """
     what = error.strerror or str(error)
-    if error.errno in _MACHINE:
+    if error.errno in OF_THE_MACHINE:
         return MachineError(f"`{path}` cannot be written: {what}. Free space there, or choose another disk.")
     return UserError(f"`{path}` cannot be written: {what}. Choose another place.")

@@ -35,7 +35,7 @@ OF_KERAS = {"self", "name", "dtype", "kwargs"}
 ALTERNATIVES = {"gradient_clipping": {"norm"}}
 
 # Biases directly in front of a batch normalisation, whose mean takes them away again.
-CANCELLED = re.compile(r"(convolution|downsample_\d+|upsample_\d+)/bias$")
+CANCELLED = re.compile(r"(convolution|(down|up)sample(_\d+)?)/bias$")
 
 
 def noise(*shape, seed=0):

@@ -1,6 +1,7 @@
 """Definition and parsing of flags: absl flags in a set of their own for each verb, so that importing a verb defines nothing globally."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def parse_flags(verb: Verb, arguments: Sequence[str]) -> tuple[absl_flags.FlagVa
         rest = flags([verb.name, *normalized])[1:]
     except absl_flags.UnrecognizedFlagError as error:
         name = f"--{error.flagname}"
-        meant = next((given for given in arguments if given.startswith("-") and Path(given).exists()), None)
+        meant = next((given for given in arguments if given.startswith("-") and os.path.lexists(given)), None)
         file = f" The file of that name is given as ./{meant}." if meant else ""
         raise UserError(f"`{meant or name}` is not a flag of `{verb.name}`. {did_you_mean(name, names)}{file}") from None
     except absl_flags.IllegalFlagValueError as error:

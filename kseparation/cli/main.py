@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import itertools
 import platform
+import re
 import signal
 import sys
 import traceback
@@ -14,11 +16,10 @@ from kseparation.cli import demo, evaluate, models, separate, train
 from kseparation.cli.backend import prepare_environment, require_gpu, select_backend
 from kseparation.cli.flags import Verb, help_text, parse_flags, wants_help
 from kseparation.cli.output import json_text, print_result, standard_output_kept_clean
-from kseparation.errors import KSeparationError, MachineError, UserError, did_you_mean
+from kseparation.errors import DISK_FULL, OF_THE_MACHINE, KSeparationError, MachineError, UserError, did_you_mean
 
 VERBS: dict[str, Verb] = {module.VERB.name: module.VERB for module in (train, separate, evaluate, models, demo)}
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRONG_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 
 
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _mistake(error: UserError, arguments: Sequence[str]) -> int:
     """Reports a command line that could not be parsed."""
-    if "--json" in arguments:
+    flags = itertools.takewhile(lambda argument: argument != "--", arguments)
+    if any(re.fullmatch(r"--?json(=(true|t|1|yes|y))?", argument, re.IGNORECASE) for argument in flags):
         print_result(json_text(_failure(error, error.exit_code)))
     return _print_error(error)
 
@@ -93,8 +95,10 @@ def _failure(error: BaseException, code: int) -> dict[str, Any]:
 
 def _print_error(error: BaseException) -> int:
     """Prints an error in the form that its kind deserves, and returns the exit code."""
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         error = MachineError(f"The disk is full: {error}. Free space, or choose another folder.")
+    elif isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        error = MachineError(f"The machine stands in the way: {error}. Check its disks, its memory and its limits (ulimit -a).")
     elif isinstance(error, OSError) and error.errno in _WRONG_PATH and error.filename is not None:
         error = UserError(f"`{error.filename}` cannot be used: {error.strerror}. Check the path and its permissions, or choose another.")
     if isinstance(error, KSeparationError):

@@ -16,7 +16,7 @@ class BuiltinMusic(TrackFolder):
         stems: names of the stems to read, of vocals, drums, bass, other.
         sample_rate: at which to read, in Hz.
         channels: number of channels at which to read.
-        validation_split: not used, the songs are made in three splits.
+        validation_split: share of the training songs that is put aside where `songs` names no validation, as in `TrackFolder`.
         songs: number of songs of each split, `train`, `validation`, `test`.
         song_seconds: length of a song in seconds.
         seed: same seed, same songs.

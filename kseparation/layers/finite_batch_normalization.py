@@ -24,7 +24,7 @@ class FiniteBatchNormalization(keras.layers.Layer):
     """
 
     def __init__(self, axis: int = -1, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # which would round `bias`
         self.axis = axis
         self.momentum = momentum
         self.epsilon = epsilon

@@ -51,7 +51,7 @@ class STFT(_Transform):
     Input shape: `(batch, samples, channels)`, any length from one sample.
 
     Output shape: real and imaginary part, each `(batch, frames, bins, channels)` with `bins = fft_size // 2 + 1` and
-    `frames = 1 + samples // hop_samples` (one more where the hop exceeds a third of the window, see `kseparation.ops.stft.frame_count`).
+    `frames = 1 + samples // hop_samples` (rounded up where the hop exceeds a third of the window, see `kseparation.ops.stft.frame_count`).
 
     Example:
 

@@ -68,6 +68,8 @@ class MultiResolutionComplexSTFT(keras.losses.Loss):
         hops = (hop_samples,) * len(windows) if isinstance(hop_samples, int) else tuple(hop_samples)
         if len(hops) != len(windows) or min(hops) < 1:
             raise ValueError(f"`hop_samples` must be one positive number or one for each window. Received: hop_samples={hop_samples}")
+        if any(hop > window for hop, window in zip(hops, windows, strict=True)):
+            raise ValueError(f"`hop_samples` must not exceed the window, else samples between two frames are never heard. Received: hop_samples={hop_samples}, windows={windows}")
         if distance not in DISTANCES:
             raise ValueError(f"`distance` is unknown. Received: distance={distance}. {did_you_mean(distance, DISTANCES)}")
         if aggregation not in AGGREGATIONS:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kseparation.errors import UserError
+from kseparation.models.base import Separator
 
 MODEL_FILE = "model.keras"
 
@@ -51,6 +52,8 @@ def load_model(path: str | Path) -> keras.Model:
     except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"The model file cannot be opened: {file}. {first_line}") from error
+    if not isinstance(model, Separator):
+        raise UserError(f"The model file holds no separator: {file}. Received: {type(model).__name__}. Give the model of a separation run.")
     broken = [weight.path for weight in model.weights if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight)))]
     if broken:
         raise UserError(f"The model file holds weights that are not finite: {file}. First of {len(broken)}: `{broken[0]}`. Use an earlier checkpoint of the run.")
@@ -71,14 +74,19 @@ def _check_archive(file):
         raise UserError(f"The model file is damaged: {file}, in its part `{damaged}`. Copy it again.")
     name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
     classes = _classes(config.get("config") if isinstance(config, dict) else None)
-    foreign = sorted(other for other in classes if not other.startswith("kseparation>") and other not in _ALLOWED_CLASSES)
-    if not (isinstance(name, str) and name.startswith("kseparation>")) or foreign:
-        received = ", ".join([str(name), *foreign])
+    # A name that is not registered would send Keras to the module that the file names beside it.
+    foreign = sorted(other for other in {name, *classes} - _ALLOWED_CLASSES if not _is_own(other))
+    if foreign or name in _ALLOWED_CLASSES:
+        received = ", ".join(map(str, foreign or [name]))
         raise UserError(f"The model file holds a model of another kind: {file}. Received: {received}. Only models of this package are opened.")
 
 
 # What a model's own configuration may name besides the classes of this package.
 _ALLOWED_CLASSES = {"DTypePolicy"}
+
+
+def _is_own(name):
+    return isinstance(name, str) and name.startswith("kseparation>") and keras.saving.get_registered_object(name) is not None
 
 
 def _classes(config):

@@ -2,12 +2,12 @@
 
 from keras import ops
 
-# Smallest power whose root has a finite derivative in float32.
+# Below it a magnitude, then under 1e-15, counts as zero. Far above the powers that float32 holds with few digits, or flushes to zero.
 SMALLEST_POWER = 1e-30
 
 
 def safe_magnitude(real, imag):
-    """Returns `sqrt(real^2 + imag^2)`, exactly, with gradient zero where both are zero.
+    """Returns `sqrt(real^2 + imag^2)`, and zero with gradient zero below 1e-15.
 
     The plain root has an infinite derivative at zero, and silence is zero in every bin: one silent segment would make every gradient NaN.
     Nothing is added under the root, so the value is not shifted. NaN stays NaN.

@@ -27,7 +27,7 @@ def frame_count(samples, window_samples: int, hop_samples: int):
     """Returns the number of frames of a signal: frames are centred on samples 0, hop, 2 hop, ...
 
     One frame stands on each hop up to the end, `1 + samples // hop`, as in the tools of the field. Where the hop exceeds a third of the window, the
-    last samples would lie under the foot of the last window, and one more frame follows, so that the inverse stays well conditioned.
+    last samples would lie under the foot of the last window: unless it ends on a hop, one more frame follows, so that the inverse stays well conditioned.
     """
     if 3 * hop_samples > window_samples:
         return 1 + (samples + hop_samples - 1) // hop_samples

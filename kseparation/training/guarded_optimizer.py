@@ -1,5 +1,7 @@
 """An optimizer that a bad step cannot hurt."""
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -84,10 +86,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         if not self.built:
             self.build(trainable_variables)
         variables = list(trainable_variables) if trainable_variables is not None else self._trainable_variables
-        pairs = [(gradient, variable) for gradient, variable in zip(grads, variables, strict=True) if gradient is not None]
-        if not pairs:
-            return
-        gradients, variables = [ops.cast(gradient, "float32") for gradient, _ in pairs], [variable for _, variable in pairs]
+        gradients, variables = self._with_gradients(grads, variables)
         if self.loss_scaling:
             gradients = [gradient / self._value(self.loss_scale) for gradient in gradients]
         if self.accumulate_steps > 1:
@@ -105,7 +104,18 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         accepted = ops.logical_and(due, finite)
         self._count(norm, due, finite)
         if self.averaging:
-            self._average(variables, accepted)
+            self._average(accepted)
+
+    @staticmethod
+    def _with_gradients(gradients, variables):
+        """Returns the gradients that there are as float32, and their variables. As in Keras, a variable without one is warned of, and none at all is an error."""
+        pairs = [(ops.cast(gradient, "float32"), variable) for gradient, variable in zip(gradients, variables, strict=True) if gradient is not None]
+        if not pairs:
+            raise ValueError("No variable has a gradient. Received: None for each. Let the loss depend on the weights of the model.")
+        if len(pairs) < len(variables):
+            missing = [variable.path for gradient, variable in zip(gradients, variables, strict=True) if gradient is None]
+            warnings.warn(f"The loss does not depend on these variables, which stay as they are: {', '.join(missing)}", stacklevel=2)
+        return map(list, zip(*pairs, strict=True))
 
     @staticmethod
     def _value(variable):
@@ -169,7 +179,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             self.loss_scale.assign(ops.where(due, changed, scale))
             self.good_steps.assign(ops.where(due, ops.where(grow, 0, counted), good))
 
-    def _average(self, variables, accepted):
+    def _average(self, accepted):
         # The optimizer's own count may have begun before the averages did.
         steps = self._value(self.averaged_steps) + ops.cast(accepted, "int32")
         self.averaged_steps.assign(steps)
@@ -177,8 +187,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         decay = ops.minimum(self.averaging, count / (9.0 + count))
         # The first accepted step copies, so that the average never holds the zeros that it was created with.
         decay = ops.where(count <= 1.0, 0.0, decay)
-        for variable in variables:
-            average = self.averages[self._get_variable_index(variable)]
+        # All of them: a variable without a gradient is its own average.
+        for variable, average in zip(self._trainable_variables, self.averages, strict=True):
             old = self._value(average)
             average.assign(ops.where(accepted, decay * old + (1.0 - decay) * self._value(variable), old))
 

@@ -69,7 +69,7 @@ class LogSteps(keras.callbacks.Callback):
         self._epoch = epoch
         self._in_epoch = []
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=self.steps_per_epoch, desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not terminal, leave=False)
+        self._bar = tqdm(total=self.steps_per_epoch, initial=self.step % self.steps_per_epoch, desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not terminal, leave=False)
 
     def on_train_batch_end(self, batch, logs=None):
         parts = {name: float(value) for name, value in (logs or {}).items() if name not in (KERAS_MEAN, "sdr")}

@@ -41,6 +41,10 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self._bad_losses = 0  # steps in a row whose own loss was not finite
         self._bad_loss = False  # in the step that is being accumulated
 
+    def on_train_begin(self, logs=None):
+        if self.reason is not None:  # of an earlier `fit`, which ended
+            self.reason, self._bad_losses, self._bad_loss = None, 0, False
+
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
 

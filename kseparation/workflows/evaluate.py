@@ -158,7 +158,8 @@ def _open_data(model: Any, data: str, subset: str, trained_on: DataConfig) -> tu
     options = {"stems": model.stems, "sample_rate": model.sample_rate, "channels": model.channels}
     if data == "builtin":
         own = trained_on.arguments if trained_on.name == "builtin" else {}
-        songs = BuiltinMusic(**options, **check_arguments(BuiltinMusic, own, trained_on.place, options))
+        arguments = check_arguments(BuiltinMusic, own, trained_on.place, options)
+        songs = BuiltinMusic(**options, validation_split=trained_on.validation_split, **arguments)
     else:
         songs = TrackFolder(data, **options, validation_split=trained_on.validation_split)
     return songs.tracks(subset), songs.tracks("train") if songs.has("train") else []

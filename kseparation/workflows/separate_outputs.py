@@ -1,7 +1,9 @@
 """The second half of `separate`: stems that lie on the disk as raw floats become finished files."""
 
 import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kseparation.audio.files import AudioReader, AudioWriter, quantize
-from kseparation.storage.atomic import explained_write_errors, read_json, write_json
+from kseparation.storage.atomic import atomic_file, explained_write_errors, read_json, write_json
 from kseparation.storage.hashes import file_sha256
 from kseparation.workflows.separate_plan import SeparateSettings, TrackPlan
 
@@ -91,9 +93,19 @@ def finish_track(
     for name, path in encoded.items():
         with explained_write_errors(plan.outputs[name]):
             plan.outputs[name].parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, plan.outputs[name])
+            _move(path, plan.outputs[name])
     write_json(plan.manifest, manifest)
     return manifest
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_file(target) as temporary:  # a folder below `out` lies on another disk
+            shutil.copyfile(source, temporary)
 
 
 def finished_manifest(plan: TrackPlan, settings: SeparateSettings, model: ModelIdentity) -> dict | None:

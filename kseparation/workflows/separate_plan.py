@@ -1,5 +1,6 @@
 """What `separate` will do, settled and checked before it begins: inputs, output names, formats, places."""
 
+import contextlib
 import os
 import string
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from kseparation.audio.files import AudioInfo, audio_info, check_output_format
 from kseparation.errors import UserError, did_you_mean
-from kseparation.storage.atomic import require_writable
+from kseparation.storage.atomic import read_json, require_writable
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 TEMPLATE_FIELDS = ("model", "track", "stem", "ext")
@@ -144,11 +145,15 @@ def plan_tracks(
 
 def _expanded(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, str]]:
     found: dict[Path, tuple[Path, str]] = {}
-    for given in map(Path, inputs):
+    for given in inputs:
+        if not str(given):
+            raise UserError("An input must not be empty. Received: ''. Name a file or a folder; `.` is the one you are in.")
+        given = Path(given)
         if not given.is_dir():
             found.setdefault(given.resolve(), (given, _safe_name(given.stem)))
             continue
-        files = [path for path in sorted(given.rglob("*")) if _is_song(path, given, out)]
+        made = _made_before(given)
+        files = [path for path in sorted(given.rglob("*")) if _is_song(path, given, out) and path.resolve() not in made]
         if not files:
             raise UserError(f"`{given}` holds no audio files ({', '.join(AUDIO_SUFFIXES)}). Name a folder that does.")
         for path in files:
@@ -163,6 +168,15 @@ def _is_song(path: Path, folder: Path, out: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     own = path.resolve().is_relative_to(out.resolve()) and not folder.resolve().is_relative_to(out.resolve())
     return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not hidden and not own
+
+
+def _made_before(folder: Path) -> set[Path]:
+    """Outputs of earlier calls below a folder, as their manifests name them: they are no songs, also where the folder is `out` itself."""
+    made = set()
+    for file in folder.rglob("*manifest.json"):
+        with contextlib.suppress(Exception):  # whatever a foreign file of that name holds, it names no output
+            made.update((file.parent / output["file"]).resolve() for output in read_json(file)["outputs"].values())
+    return made
 
 
 def _safe_name(name: str) -> str:

@@ -15,7 +15,7 @@ from kseparation.config.loading import dump_config, flat_config
 from kseparation.config.records import RunConfig
 from kseparation.data import SegmentBatches, SegmentStream, ValidationSegments
 from kseparation.data.input_check import check_tracks
-from kseparation.errors import CheckFailed, TrainingStopped, UserError
+from kseparation.errors import CheckFailed, KSeparationError, TrainingStopped, UserError
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData
 from kseparation.storage.atomic import read_json, remove_temporary, require_writable, write_json, write_text_atomic
@@ -102,7 +102,7 @@ def train(
         songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
         check_tracks([*songs, *validation_songs])
         batches = SegmentBatches(songs, config.data.stems, segment_samples(config), config.training.batch_size, config.seed, augmentations)
-        _check_rest(model, batches)
+        _check_rest(model, batches, validation_songs)
         short = sum(song.samples < batches.segment_samples for song in songs)
         if short:
             print(f"{short} of {len(songs)} training songs are shorter than a segment: silence follows them", file=sys.stderr)
@@ -126,12 +126,13 @@ def train(
     return TrainResult(choice.folder, summary)
 
 
-def _check_rest(model, batches):
-    if batches.sources == batches.stems:
+def _check_rest(model, batches, validation_songs):
+    more = [song for song in (*batches.songs, *validation_songs) if song.has_rest]
+    if not more:
         return
     names = ", ".join(batches.stems)
     if model.stems_add_up:
-        song = next(song for song in batches.songs if song.has_rest)
+        song = more[0]
         raise UserError(
             f"The songs hold more than `data.stems`, but the stems of this model add up to the mixture. Received: data.stems={names}, "
             f"and more in the mixture of `{song.name}` at {song.rest_start / song.sample_rate:.1f} s. "
@@ -235,13 +236,15 @@ def _fit(config, model, batches, validation_songs, folder, store, progress, fixe
         for epoch, done, end in _legs(first_step, training.steps_per_epoch, training.epochs):
             if not best.ended_early:
                 _fit_leg(config, model, batches, validation, callbacks, epoch, done, end)
+        if interruption.received is not None:  # after the last checkpoint
+            interruption.act()
     return _summary(config, model, steps, best, folder)
 
 
 def _legs(first_step, steps_per_epoch, epochs):
     """Yields (epoch, steps done in it, last epoch) for each call of `fit`: an epoch that was interrupted is ended by a call of its own."""
     epoch, done = divmod(first_step, steps_per_epoch)
-    if done:
+    if done and epoch < epochs:
         yield epoch, done, epoch + 1
         epoch += 1
     if epoch < epochs:
@@ -272,6 +275,8 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
                 shuffle=False,
                 verbose=0,
             )
+        except KSeparationError:  # a stop or a full disk, whatever was read ahead meanwhile
+            raise
         except Exception:
             # TensorFlow hides what went wrong in reading behind an error of its own.
             for failure in (*failures, *validation.failures):

@@ -51,6 +51,7 @@ def test_sets_of_flags_are_apart() -> None:
         (["--two-stem=x"], "`--two_stem` is not a flag of `files`. Did you mean `--two_stems`? Valid: `--two_stems`, "),
         (["--flagfile=/etc/passwd"], "`--flagfile` is not a flag of `files`."),
         (["--undefok=x", "--x"], "`--undefok` is not a flag of `files`."),
+        (["--two-stem=x", f"--two-stems={'[' * 300}"], "`--two_stem` is not a flag of `files`. Did you mean `--two_stems`?"),
         (["-n"], "`--n` is not a flag of `files`."),
         (["--overlap=half"], "`--overlap` must be a number in the range [0.0, 0.99]. Received: half"),
         (["--overlap=1"], "`--overlap` must be a number in the range [0.0, 0.99]. Received: 1"),

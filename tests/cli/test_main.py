@@ -132,9 +132,26 @@ def test_a_path_that_the_system_refuses_is_the_users_mistake(verb, capfd, number
     assert capfd.readouterr().err == f"error: `/root/music` cannot be used: {os.strerror(number)}. Check the path and its permissions, or choose another.\n"
 
 
-def test_a_wrong_flag_prints_json_too(verb, capfd) -> None:
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE])
+def test_what_the_machine_refuses_is_not_our_fault(verb, capfd, number: int) -> None:
+    def refused(flags, arguments):
+        raise OSError(number, os.strerror(number), "/root/music")
+
+    verb(refused)
+    assert cli.main(["work"]) == 5
+    assert capfd.readouterr().err.startswith("error: The machine stands in the way: ")
+
+
+def test_a_file_called_like_the_flag_prints_no_json(verb, capfd) -> None:
     verb(lambda flags, arguments: None)
-    assert cli.main(["work", "--jsn", "--json"]) == 2
+    assert cli.main(["work", "--jsn", "--", "--json"]) == 2
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("json_flag", ["--json", "--json=true", "-json"])
+def test_a_wrong_flag_prints_json_too(verb, capfd, json_flag: str) -> None:
+    verb(lambda flags, arguments: None)
+    assert cli.main(["work", "--jsn", json_flag]) == 2
     out, err = capfd.readouterr()
     assert json.loads(out)["exit_code"] == 2
     assert "`--jsn` is not a flag of `work`. Did you mean `--json`?" in err

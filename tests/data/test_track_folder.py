@@ -166,4 +166,5 @@ def test_a_sum_that_holds_more_leaves_the_mixture_unknown(tmp_path: Path) -> Non
 
 def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
     root = write_songs(tmp_path, {"train": {os.fsdecode(b"caf\xe9"): 20, "b": 20}})
-    assert names(opened(root, validation_split=0.5), "train") + names(opened(root, validation_split=0.5), "validation")
+    songs = opened(root, validation_split=0.5)
+    assert {*names(songs, "train"), *names(songs, "validation")} == {os.fsdecode(b"caf\xe9"), "b"}

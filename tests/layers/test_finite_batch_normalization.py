@@ -89,6 +89,12 @@ def test_in_half_precision_it_still_counts_in_single(training):
     np.testing.assert_allclose(results[1], results[0], rtol=2e-3, atol=2e-3)
 
 
+def test_a_bias_in_front_is_not_rounded_in_half_precision():
+    layer, bias = built(momentum=0.0, dtype="mixed_bfloat16"), np.array([0.1, -3.3], "float32")
+    layer(np.zeros_like(batch()), bias, training=True)
+    np.testing.assert_array_equal(numbers(layer.moving_mean), bias)
+
+
 def test_its_weights_are_read_in_single_precision():
     layer = built(dtype="mixed_bfloat16")
     for weight in layer.weights:

@@ -92,6 +92,7 @@ def test_config_round_trip_keeps_every_switch():
         ({"windows": (64, 64)}, "`windows` needs at least one window length of 2 samples or more, each once. Received"),
         ({"minimum_fft_size": 0}, "`minimum_fft_size` must be at least 1. Received"),
         ({"hop_samples": (1, 2)}, "`hop_samples` must be one positive number or one for each window. Received"),
+        ({"windows": (64, 32), "hop_samples": 33}, "`hop_samples` must not exceed the window"),
         ({"hop_samples": 0}, "Received: hop_samples=0"),
         ({"distance": "complexx"}, "`distance` is unknown. Received: distance=complexx. Did you mean `complex`"),
         ({"aggregation": "summ"}, "`aggregation` is unknown. Received: aggregation=summ. Did you mean `sum`"),

@@ -10,6 +10,7 @@ import pytest
 
 from kseparation.errors import UserError
 from kseparation.models import load_model
+from kseparation.models.base import TrackedModel
 from tests.golden.make_moises_light import FOLDER
 from tests.on_backend import numbers
 
@@ -147,6 +148,22 @@ def test_foreign_class_inside_is_named_and_never_built(tmp_path):
 
     words = refusal(rewritten(tmp_path / "foreign.keras", smuggle))
     assert "holds a model of another kind" in words and "Lambda" in words
+
+
+def test_a_name_of_ours_is_no_way_to_a_foreign_class(tmp_path):
+    def disguise(config):
+        config.update(registered_name="kseparation>X", module="keras.src.models.sequential", class_name="Sequential", config={"layers": []})
+
+    words = refusal(rewritten(tmp_path / "disguised.keras", disguise))
+    assert "holds a model of another kind" in words and "kseparation>X" in words
+
+
+def test_a_model_of_ours_that_separates_nothing_is_refused(tmp_path):
+    model = TrackedModel()
+    model.built = True
+    model.save(tmp_path / "other.keras")
+    words = refusal(tmp_path / "other.keras")
+    assert "holds no separator" in words and "TrackedModel" in words
 
 
 @pytest.mark.parametrize("content", [[], "text", None, {"registered_name": 3}, {"registered_name": "kseparation>Gone", "class_name": "Gone"}])

@@ -194,6 +194,18 @@ def test_averages_may_begin_after_the_optimizer() -> None:
     np.testing.assert_array_equal(numbers(optimizer.averages[0]), [1.0, 1.0, 1.0])
 
 
+def test_a_weight_without_a_gradient_is_its_own_average() -> None:
+    used, unused = (keras.Variable(np.full(3, value, "float32")) for value in (1.0, 2.0))
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.5), averaging=0.9)
+    optimizer.build([used, unused])
+    with pytest.warns(UserWarning, match="does not depend on these variables"):
+        optimizer.apply([ops.ones(3), None], [used, unused])
+    np.testing.assert_array_equal(numbers(optimizer.averages[0]), [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(numbers(optimizer.averages[1]), [2.0, 2.0, 2.0])
+    with pytest.raises(ValueError, match="No variable has a gradient"):
+        optimizer.apply([None, None], [used, unused])
+
+
 def test_the_average_is_short_at_first() -> None:
     optimizer = GuardedOptimizer(keras.optimizers.SGD(1.0), averaging=0.999)
     values = stepped(optimizer, [[1.0, 0.0, 0.0]] * 4)

@@ -36,6 +36,14 @@ def test_a_plain_training_ends_at_the_first_bad_loss(bad: float) -> None:
     assert guard.reason.startswith("`loss` is ") and guard.reason.endswith("at batch 3 of epoch 1")
 
 
+def test_a_second_fit_begins_with_a_clean_slate() -> None:
+    guard = TerminateOnNonFinite()
+    train(plain_model(), guard, *data(bad=np.nan))
+    assert guard.reason is not None
+    train(plain_model(), guard, *data())
+    assert guard.reason is None
+
+
 def test_a_sound_training_is_left_alone() -> None:
     guard = TerminateOnNonFinite()
     assert len(train(plain_model(), guard, *data(), epochs=3).epoch) == 3

@@ -235,6 +235,15 @@ def test_metrics_and_overlap_are_those_of_the_run_unless_given(songs, tmp_path, 
     assert scored == [(0.5, True), (0.25, False), (0.75, True)]
 
 
+def test_songs_put_aside_of_builtin_music_are_those_of_the_run(songs, tmp_path, monkeypatch, no_report):
+    seen, opened = [], TrackFolder.__init__
+    monkeypatch.setattr(builtin_music, "prepare_builtin", lambda settings, cache: songs)
+    monkeypatch.setattr(TrackFolder, "__init__", lambda self, *given: seen.append(given[4]) or opened(self, *given))
+    (tmp_path / "config.yaml").write_text("data: {name: builtin, songs: {train: 2, test: 1}, validation_split: 0.02}")
+    evaluate(ScaledMixture(), "builtin", "validation", out=tmp_path / "out", run_folder=tmp_path)
+    assert seen == [0.02]
+
+
 def test_builtin_music_is_that_of_the_run(songs, tmp_path, monkeypatch, no_report):
     seen = []
     monkeypatch.setattr(builtin_music, "prepare_builtin", lambda settings, cache: seen.append((settings, cache)) or songs)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kseparation.config import load_config
-from kseparation.data import ValidationSegments
+from kseparation.data import SegmentStream, ValidationSegments
 from kseparation.errors import CheckFailed, TrainingStopped, UserError
 from kseparation.models import MODELS
 from kseparation.storage.checkpoints import CheckpointStore
@@ -271,6 +271,24 @@ def test_other_validation_songs_have_their_own_best_model(tmp_path: Path) -> Non
     write_songs(tmp_path / "songs", {"validation": {"w": 2100}})
     summary = train(tiny_config(tmp_path, model=LINEAR, epochs=2), run_dir=tmp_path / "run", allow=["training.epochs"]).summary
     assert summary["best_epoch"] == 2
+
+
+def test_a_run_that_is_shortened_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal_after(monkeypatch, {5})
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config(tmp_path, model=LINEAR, epochs=3, steps_per_epoch=3), run_dir=tmp_path / "run")
+    shorter = tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=3)
+    assert train(shorter, run_dir=tmp_path / "run", allow=["training.epochs"]).summary["steps"] == 5
+
+
+def test_a_signal_after_the_last_checkpoint_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = SegmentStream.__exit__
+    monkeypatch.setattr(SegmentStream, "__exit__", lambda self, *given: signal.raise_signal(signal.SIGINT) or close(self, *given))
+    config = tiny_config(tmp_path, model=LINEAR, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert train(config, run_dir=tmp_path / "run").summary["steps"] == 2
 
 
 def test_a_stop_in_the_last_step_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

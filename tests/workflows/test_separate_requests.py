@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -301,3 +302,31 @@ def test_memory_does_not_grow_with_the_song(tmp_path):
 
     peak(2)
     assert peak(200) < 1.1 * peak(20)
+
+
+def test_what_earlier_calls_wrote_beside_the_songs_is_no_song(tmp_path):
+    song(tmp_path, "a.wav", samples=500)
+    for _ in range(2):
+        assert [track["track"] for track in run([tmp_path], tmp_path)["tracks"]] == ["a"]
+    assert (tmp_path / "demo/a/vocals.wav").is_file()
+
+
+def test_an_empty_input_is_not_the_current_folder(tmp_path, monkeypatch):
+    song(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    refused(tmp_path, [""], "An input must not be empty")
+
+
+def test_a_folder_of_the_outputs_may_lie_on_another_disk(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def across(source, target):
+        if "separate-" in str(source) and "separate-" not in str(target):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(source, target)
+
+    path = song(tmp_path)
+    run([path], tmp_path / "same")
+    monkeypatch.setattr(separate_outputs.os, "replace", across)
+    run([path], tmp_path / "other")
+    assert tree(tmp_path / "other") == tree(tmp_path / "same")
