@@ -188,6 +188,7 @@ def test_a_stop_is_not_hidden_by_what_was_read_ahead(tmp_path: Path, monkeypatch
         return read(self, epoch, index)
 
     def stop(self, epoch, logs=None):
+        time.sleep(0.5)  # some backend reads ahead meanwhile
         raise TrainingStopped("seen")
 
     monkeypatch.setattr(SegmentBatches, "batch", unreadable)
