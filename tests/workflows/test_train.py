@@ -179,24 +179,6 @@ def test_validation_songs_are_looked_at_too(tmp_path: Path) -> None:
         train(config, run_dir=tmp_path / "run")
 
 
-def test_a_stop_is_not_hidden_by_what_was_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = SegmentBatches.batch
-
-    def unreadable(self, epoch, index):
-        if index >= 3:
-            raise UserError("cannot be read")
-        return read(self, epoch, index)
-
-    def stop(self, epoch, logs=None):
-        time.sleep(0.5)  # some backend reads ahead meanwhile
-        raise TrainingStopped("seen")
-
-    monkeypatch.setattr(SegmentBatches, "batch", unreadable)
-    monkeypatch.setattr(workflow.TerminateOnNonFinite, "on_train_batch_end", stop)
-    with pytest.raises(TrainingStopped, match="seen"):
-        train(tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=8), run_dir=tmp_path / "run")
-
-
 def test_a_sample_that_is_not_a_number_is_refused_before_the_first_step(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     audio = np.zeros((3000, 2), "float32")
