@@ -1,6 +1,7 @@
 # make demo    trains on music made here, scores and separates it, writes a report; needs only Python 3.11
 # make test    lint, all tests on three backends, then a part of them where JAX alone is installed
 # make bench   the scripts of benchmarks/
+# Where it is set, each of the many processes would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

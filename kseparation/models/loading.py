@@ -75,9 +75,9 @@ def _check_archive(file):
     name = (config.get("registered_name") or config.get("class_name")) if isinstance(config, dict) else None
     classes = _classes(config.get("config") if isinstance(config, dict) else None)
     # A name that is not registered would send Keras to the module that the file names beside it.
-    foreign = sorted(other for other in {name, *classes} - _ALLOWED_CLASSES if not _is_own(other))
-    if foreign or name in _ALLOWED_CLASSES:
-        received = ", ".join(map(str, foreign or [name]))
+    foreign = sorted(other for other in classes - _ALLOWED_CLASSES if not _is_own(other))
+    if not _is_own(name) or foreign:
+        received = ", ".join([str(name), *foreign])
         raise UserError(f"The model file holds a model of another kind: {file}. Received: {received}. Only models of this package are opened.")
 
 
@@ -92,7 +92,7 @@ def _is_own(name):
 def _classes(config):
     """Names of all classes in a configuration."""
     if isinstance(config, dict):
-        names = {config.get("registered_name") or config["class_name"]} if isinstance(config.get("class_name"), str) else set()
+        names = {str(config.get("registered_name") or config["class_name"])} if isinstance(config.get("class_name"), str) else set()
         return names.union(*(_classes(value) for value in config.values()), set())
     if isinstance(config, list):
         return set().union(*(_classes(value) for value in config), set())

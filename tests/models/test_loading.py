@@ -166,7 +166,7 @@ def test_a_model_of_ours_that_separates_nothing_is_refused(tmp_path):
     assert "holds no separator" in words and "TrackedModel" in words
 
 
-@pytest.mark.parametrize("content", [[], "text", None, {"registered_name": 3}, {"registered_name": "kseparation>Gone", "class_name": "Gone"}])
+@pytest.mark.parametrize("content", [[], "text", None, {"registered_name": 3}, {"registered_name": ["a"], "config": {"registered_name": ["b"], "class_name": "Lambda"}}, {"registered_name": "kseparation>Gone", "class_name": "Gone"}])
 def test_configuration_that_is_none_is_refused(tmp_path, content):
     path = tmp_path / "odd.keras"
     with zipfile.ZipFile(GOOD) as source, zipfile.ZipFile(path, "w") as target:
