@@ -18,12 +18,16 @@ WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builti
 # Tests that need no package beyond requirements/jax.txt and pytest: they show that no other backend leaks in.
 JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metrics)
 
-.PHONY: demo test test-without-keras $(BACKENDS:%=test-%) test-jax-only bench lint clean ffmpeg
+.PHONY: demo test environments test-without-keras $(BACKENDS:%=test-%) test-jax-only bench lint clean ffmpeg
 
 demo: .venv/demo/installed
 	.venv/demo/bin/kseparation demo --backend=tensorflow $(DEMO_FLAGS)
 
-test: lint test-without-keras $(BACKENDS:%=test-%) test-jax-only
+test: environments lint test-without-keras $(BACKENDS:%=test-%) test-jax-only
+
+# Side by side: pip keeps one core busy.
+environments:
+	@$(MAKE) --no-print-directory -j2 .venv/test/installed .venv/jax-only/installed
 
 lint: .venv/test/installed
 	.venv/test/bin/ruff check .

@@ -1,5 +1,7 @@
 """Values and gradients of functions and models on whatever backend runs, as NumPy."""
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +75,23 @@ def gradient_of(function: Callable, array: np.ndarray) -> np.ndarray:
     import jax
 
     return np.asarray(jax.jit(jax.grad(function))(array))
+
+
+@contextlib.contextmanager
+def without_graphs():
+    """Lets TensorFlow compute step by step: a graph of the real model takes longer to build than a few steps take."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Even though .* this option does not apply to tf.data functions")
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 class GradientRecorder(keras.optimizers.Optimizer):

@@ -8,6 +8,7 @@ from kseparation.layers import FiniteBatchNormalization
 from kseparation.layers.seeded_dropout import seeded_dropout
 from kseparation.losses import LOSSES, Objective
 from kseparation.models.base import Separator
+from kseparation.training.feeding import fit_input
 from kseparation.training.validation_set import ValidationSet
 
 STEMS = ("vocals", "drums")
@@ -64,4 +65,4 @@ def tiny_batches(count: int, size: int = 2) -> list[tuple[np.ndarray, np.ndarray
 
 def fit(model, batches, callbacks=(), **arguments):
     """Trains on the batches in their order, once unless `epochs` says otherwise."""
-    return model.fit(ValidationSet(batches), shuffle=False, verbose=0, callbacks=list(callbacks), **arguments)
+    return model.fit(fit_input(ValidationSet(batches), batches[0]), shuffle=False, verbose=0, callbacks=list(callbacks), **arguments)

@@ -23,6 +23,7 @@ from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training import TerminateOnNonFinite
+from kseparation.training.feeding import fit_input
 from kseparation.training.interruption import Interruption
 from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint
 from kseparation.training.run_log import METRICS_FILE, RunLog, last_step
@@ -265,12 +266,13 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
 
     with SegmentStream(batches, batches_per_epoch, epoch, config.data.workers, first_batch) as source:
         try:
+            example = validation[0]
             model.fit(
-                remembering(source),
+                fit_input(remembering(source), example),
                 steps_per_epoch=batches_per_epoch - first_batch,
                 initial_epoch=epoch,
                 epochs=end,
-                validation_data=validation,
+                validation_data=fit_input(validation, example),
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,
