@@ -83,6 +83,7 @@ def test_it_is_well_formed_and_every_section_is_there(full_page):
         "5.25 dB",
         "2.00 dB",
         "+3.25",
+        "SI-SDR of the model",
         "Song by song",
         "Listen",
         "Training",
@@ -112,6 +113,13 @@ def test_a_run_without_evaluation_has_its_curves_and_nothing_else(tmp_path):
     assert "Training" in page.text
     assert not any(words in page.text for words in ("Scores", "Listen", "Spectrograms", "How it was made"))
     assert not page.all("script")
+
+
+def test_a_score_that_was_not_asked_for_has_no_column(tmp_path):
+    scores = {**SDR, "si_sdr": None}
+    summary = {**SUMMARY, "stems": {"vocals": scores}, "mean": scores}
+    page = Page(write_report(tmp_path / "report.html", ReportData("run", summary=summary)).read_text(encoding="utf-8"))
+    assert "best trivial" in page.text and "SI-SDR" not in page.text
 
 
 def test_sound_that_does_not_fit_is_left_out_and_the_page_says_so(tmp_path, monkeypatch):
