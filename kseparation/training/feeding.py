@@ -10,7 +10,7 @@ import numpy as np
 def fit_input(source: Iterator | keras.utils.PyDataset, example: tuple[np.ndarray, np.ndarray]) -> Any:
     """Returns the source of batches itself, or on TensorFlow a `tf.data.Dataset` of it.
 
-    Left to itself Keras has `tf.data` tune its buffers in a thread, which sleeps longer and longer, up to a minute, and which the end of every reading waits for: a
+    Left to itself Keras has `tf.data` tune its buffers in a thread, which sleeps longer and longer, and which the end of every reading waits for: a
     validation of 6 s took 10 or 20, for the thread sleeps 10 ms and twice as long each time. Without tuning nothing waits.
 
     Args:
