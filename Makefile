@@ -18,16 +18,15 @@ WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builti
 # Tests that need no package beyond requirements/jax.txt and pytest: they show that no other backend leaks in.
 JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metrics)
 
-.PHONY: demo test environments test-without-keras $(BACKENDS:%=test-%) test-jax-only bench lint clean ffmpeg
+.PHONY: demo test test-without-keras $(BACKENDS:%=test-%) test-jax-only bench lint clean ffmpeg
 
 demo: .venv/demo/installed
 	.venv/demo/bin/kseparation demo --backend=tensorflow $(DEMO_FLAGS)
 
-test: environments lint test-without-keras $(BACKENDS:%=test-%) test-jax-only
-
-# Side by side: pip keeps one core busy.
-environments:
+# First the environments side by side, for pip keeps one core busy; then one after the other what uses them.
+test:
 	@$(MAKE) --no-print-directory -j2 .venv/test/installed .venv/jax-only/installed
+	@$(MAKE) --no-print-directory -j1 lint test-without-keras $(BACKENDS:%=test-%) test-jax-only
 
 lint: .venv/test/installed
 	.venv/test/bin/ruff check .

@@ -1,29 +1,30 @@
 """Batches in the form in which `fit` takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 
-def fit_input(source: Iterator | keras.utils.PyDataset, example: tuple[np.ndarray, np.ndarray]) -> Any:
+def fit_input(source: Generator | keras.utils.PyDataset, shapes: Sequence[tuple[int, ...]]) -> Any:
     """Returns the source of batches itself, or on TensorFlow a `tf.data.Dataset` of it.
 
-    Left to itself Keras has `tf.data` tune its buffers in a thread, which sleeps longer and longer, and which the end of every reading waits for: a
-    validation of 6 s took 10 or 20, for the thread sleeps 10 ms and twice as long each time. Without tuning nothing waits.
+    Left to itself Keras has `tf.data` tune its buffers in a thread, which sleeps longer and longer, and which the end of every reading waits for: a validation of 6 s
+    took 10 or 20, for the thread sleeps 10 ms and twice as long each time. Without tuning nothing waits.
 
     Args:
-        source: batches without end, or a set of them that is read anew at each validation.
-        example: a batch (mixtures, stems); all batches have its shapes but for their number of examples.
+        source: batches without end, or a set of them that is read anew at each validation; float32.
+        shapes: of each part of a batch (mixtures, stems), without the number of examples.
     """
     if keras.backend.backend() != "tensorflow":
         return source
-    import tensorflow as tf  # keras has no other way to switch the tuning off
+    import tensorflow as tf  # Keras itself switches the tuning off for sets that several processes read, and for nothing else
 
-    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in example)
     again = isinstance(source, keras.utils.PyDataset)
-    dataset = tf.data.Dataset.from_generator((lambda: map(source.__getitem__, range(len(source)))) if again else (lambda: source), output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(
+        (lambda: map(source.__getitem__, range(len(source)))) if again else (lambda: source),
+        output_signature=tuple(tf.TensorSpec((None, *shape), tf.float32) for shape in shapes),
+    )
     if again:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(source)))
     options = tf.data.Options()

@@ -86,6 +86,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         if not self.built:
             self.build(trainable_variables)
         variables = list(trainable_variables) if trainable_variables is not None else self._trainable_variables
+        if not variables:
+            return
         gradients, variables = self._with_gradients(grads, variables)
         if self.loss_scaling:
             gradients = [gradient / self._value(self.loss_scale) for gradient in gradients]

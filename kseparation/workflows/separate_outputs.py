@@ -13,7 +13,7 @@ import numpy as np
 from kseparation.audio.files import AudioReader, AudioWriter, quantize
 from kseparation.storage.atomic import atomic_file, explained_write_errors, read_json, write_json
 from kseparation.storage.hashes import file_sha256
-from kseparation.workflows.separate_plan import SeparateSettings, TrackPlan
+from kseparation.workflows.separate_plan import SeparateSettings, TrackPlan, files_of_manifest
 
 BLOCK_SAMPLES = 65536
 LOSSY_FORMATS = ("ogg", "mp3")
@@ -90,12 +90,23 @@ def finish_track(
         },
         "warnings": warnings,
     }
+    earlier = _earlier_outputs(plan.manifest, manifest)
+    if earlier:
+        manifest["earlier_outputs"] = earlier
     for name, path in encoded.items():
         with explained_write_errors(plan.outputs[name]):
             plan.outputs[name].parent.mkdir(parents=True, exist_ok=True)
             _move(path, plan.outputs[name])
     write_json(plan.manifest, manifest)
     return manifest
+
+
+def _earlier_outputs(file: Path, manifest: dict) -> list[str]:
+    """Files that earlier calls with another format or other stems left, so that they go on to be known as outputs."""
+    with contextlib.suppress(Exception):  # no manifest, or a foreign one
+        now = files_of_manifest(manifest)
+        return sorted(name for name in {*files_of_manifest(read_json(file))} - {*now} if (file.parent / name).is_file())
+    return []
 
 
 def _move(source: Path, target: Path) -> None:

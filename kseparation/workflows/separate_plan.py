@@ -3,7 +3,7 @@
 import contextlib
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -152,8 +152,11 @@ def _expanded(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, str]]
         if not given.is_dir():
             found.setdefault(given.resolve(), (given, _safe_name(given.stem)))
             continue
-        made = _made_before(given)
-        files = [path for path in sorted(given.rglob("*")) if _is_song(path, given, out) and path.resolve() not in made]
+        made = _made_before(given, out)
+        audio = [path for path in sorted(given.rglob("*")) if _is_song(path, given, out)]
+        files = [path for path in audio if path.resolve() not in made]
+        if audio and not files:
+            raise UserError(f"`{given}` holds nothing but outputs of earlier calls. To separate them further choose another --out.")
         if not files:
             raise UserError(f"`{given}` holds no audio files ({', '.join(AUDIO_SUFFIXES)}). Name a folder that does.")
         for path in files:
@@ -170,13 +173,19 @@ def _is_song(path: Path, folder: Path, out: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not hidden and not own
 
 
-def _made_before(folder: Path) -> set[Path]:
-    """Outputs of earlier calls below a folder, as their manifests name them: they are no songs, also where the folder is `out` itself."""
+def _made_before(folder: Path, out: Path) -> set[Path]:
+    """Outputs of earlier calls with this `out`, as their manifests below the folder name them: they are no songs, also where the folder is `out` itself."""
     made = set()
     for file in folder.rglob("*manifest.json"):
         with contextlib.suppress(Exception):  # whatever a foreign file of that name holds, it names no output
-            made.update((file.parent / output["file"]).resolve() for output in read_json(file)["outputs"].values())
+            if file.resolve().is_relative_to(out.resolve()):
+                made.update((file.parent / name).resolve() for name in files_of_manifest(read_json(file)))
     return made
+
+
+def files_of_manifest(manifest: Mapping) -> list[str]:
+    """Returns the files of a track, relative to its manifest: those of the last call and what is left of earlier ones."""
+    return [*(output["file"] for output in manifest["outputs"].values()), *manifest.get("earlier_outputs", [])]
 
 
 def _safe_name(name: str) -> str:

@@ -255,6 +255,8 @@ def _legs(first_step, steps_per_epoch, epochs):
 def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
     training = config.training
     batches_per_epoch, first_batch = (steps * training.accumulate_steps for steps in (training.steps_per_epoch, done))
+    audio = (batches.segment_samples, config.data.channels)
+    shapes = (audio, (len(batches.stems), *audio))
     failures = []
 
     def remembering(source):
@@ -266,13 +268,12 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
 
     with SegmentStream(batches, batches_per_epoch, epoch, config.data.workers, first_batch) as source:
         try:
-            example = validation[0]
             model.fit(
-                fit_input(remembering(source), example),
+                fit_input(remembering(source), shapes),
                 steps_per_epoch=batches_per_epoch - first_batch,
                 initial_epoch=epoch,
                 epochs=end,
-                validation_data=fit_input(validation, example),
+                validation_data=fit_input(validation, shapes),
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,

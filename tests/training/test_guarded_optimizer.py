@@ -270,3 +270,10 @@ def test_learning_rate_is_that_of_the_wrapped_optimizer() -> None:
 def test_wrong_arguments(arguments: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         GuardedOptimizer(keras.optimizers.SGD(), **arguments)
+
+
+def test_nothing_to_train_is_no_error() -> None:
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.1))
+    optimizer.build([])
+    optimizer.apply([], [])
+    assert int(optimizer.seen_steps) == 0

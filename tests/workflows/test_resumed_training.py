@@ -93,13 +93,14 @@ def test_an_interruption_anywhere_leaves_no_trace(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(ValidationSegments, "__getitem__", interrupted)
     summary, interruptions = train_to_the_end(config, tmp_path / "interrupted")
-    assert interruptions >= 4
+    assert interruptions == 5
     assert summary | {"run": ""} == expected | {"run": ""}
     assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
 def test_the_real_model_goes_on_exactly_with_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On TensorFlow operation by operation; its graphs go on in `test_interrupted_training.py`."""
     model = {**MODEL, "transformers": 0, "bands": 1}  # which some backend takes long to compile
     config = tiny_config(tmp_path, model=model, epochs=1, steps_per_epoch=4)
     with without_graphs():

@@ -306,9 +306,17 @@ def test_memory_does_not_grow_with_the_song(tmp_path):
 
 def test_what_earlier_calls_wrote_beside_the_songs_is_no_song(tmp_path):
     song(tmp_path, "a.wav", samples=500)
-    for _ in range(2):
-        assert [track["track"] for track in run([tmp_path], tmp_path)["tracks"]] == ["a"]
-    assert (tmp_path / "demo/a/vocals.wav").is_file()
+    for settings in ({}, {}, {"format": "flac"}, {"stems": ["vocals"]}, {}):
+        assert [track["track"] for track in run([tmp_path], tmp_path, **settings)["tracks"]] == ["a"]
+    assert (tmp_path / "demo/a/vocals.wav").is_file() and (tmp_path / "demo/a/vocals.flac").is_file()
+    with pytest.raises(UserError, match="holds nothing but outputs of earlier calls"):
+        run([tmp_path / "demo"], tmp_path)
+
+
+def test_stems_of_an_earlier_call_may_be_separated_further(tmp_path):
+    run([song(tmp_path, "a.wav", samples=500)], tmp_path / "first")
+    again = run([tmp_path / "first"], tmp_path / "second")["tracks"]
+    assert [track["track"] for track in again] == [f"demo/a/{stem}" for stem in sorted(again[0]["outputs"])]
 
 
 def test_an_empty_input_is_not_the_current_folder(tmp_path, monkeypatch):

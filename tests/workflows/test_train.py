@@ -1,5 +1,6 @@
 """The training workflow on the smallest model: what it writes, refuses and goes on with."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -198,9 +199,16 @@ def test_a_file_that_cannot_be_read_ends_the_training_with_its_name(tmp_path: Pa
     with monkeypatch.context() as patch, pytest.raises(UserError, match="`drums.wav` is truncated."):
         patch.setattr(SegmentBatches, "batch", unreadable)
         train(tiny_config(tmp_path, model=LINEAR), run_dir=tmp_path / "run")
-    monkeypatch.setattr(ValidationSegments, "__getitem__", lambda self, index: unreadable(self, 0, index))
-    with pytest.raises(UserError, match="`drums.wav` is truncated."):
-        train(tiny_config(tmp_path, model=LINEAR), run_dir=tmp_path / "run")
+    for sound in (0, 2):  # some backend reads the first ones itself
+        read, left = ValidationSegments.__getitem__, [sound]
+
+        def then_unreadable(self, index):
+            left[0] -= 1
+            return read(self, index) if left[0] >= 0 else unreadable(self, 0, index)
+
+        with monkeypatch.context() as patch, pytest.raises(UserError, match="`drums.wav` is truncated."):
+            patch.setattr(ValidationSegments, "__getitem__", then_unreadable)
+            train(tiny_config(tmp_path, model=LINEAR, epochs=4), run_dir=tmp_path / f"run{sound}")
 
 
 def test_ten_bad_steps_in_a_row_end_the_training_with_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -329,7 +337,7 @@ def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) 
     config = tiny_config(tmp_path, model={**MODEL, "bands": 2}, epochs=1, steps_per_epoch=6, dtype_policy=policy)
     for stem, audio in (("vocals", square), ("drums", np.zeros_like(square))):
         soundfile.write(tmp_path / "songs" / "train" / "a" / f"{stem}.wav", audio, 8000)
-    with without_graphs():
+    with without_graphs() if policy == "mixed_float16" else contextlib.nullcontext():
         result = train(config, run_dir=tmp_path / "run")
     # The first loss scale of float16 is too large for such loud songs and is found within a few steps.
     assert result.summary["skipped_steps"] <= (4 if policy == "mixed_float16" else 0)
