@@ -18,7 +18,7 @@ def fit_input(source: Generator | keras.utils.PyDataset, shapes: Sequence[tuple[
     """
     if keras.backend.backend() != "tensorflow":
         return source
-    import tensorflow as tf  # Keras itself switches the tuning off for sets that several processes read, and for nothing else
+    import tensorflow as tf  # Keras switches the tuning off only where several workers of its own read
 
     again = isinstance(source, keras.utils.PyDataset)
     dataset = tf.data.Dataset.from_generator(
