@@ -1,0 +1,244 @@
+"""Separation by a mask on the magnitudes: a U-Net looks at the spectrogram of the mixture, its phase is kept."""
+
+from typing import Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from kseparation.errors import did_you_mean
+from kseparation.layers import SpectrogramUNet
+from kseparation.models.base import Separator
+from kseparation.ops.frames import length_of
+from kseparation.ops.magnitude import safe_magnitude
+from kseparation.ops.stft import inverse_stft, stft
+
+OBJECTIVES = ("magnitude", "ratio_mask", "direct")
+DOMAINS = ("linear", "log")
+DISTANCES = ("mse", "l1", "unweighted_mse", "unweighted_l1")
+# The logarithm of a magnitude from silence to far above full scale, put on [0, 1].
+LOG_FLOOR, LOG_CEILING = -12.0, 4.0
+RATIO_FLOOR = 1e-8
+
+
+def to_domain(magnitude, domain: str):
+    """Returns magnitudes as a network sees them: as they are, or their logarithm on [0, 1]."""
+    if domain == "linear":
+        return magnitude
+    logarithm = ops.log(ops.maximum(magnitude, np.exp(LOG_FLOOR)))
+    return (ops.minimum(logarithm, LOG_CEILING) - LOG_FLOOR) / (LOG_CEILING - LOG_FLOOR)
+
+
+def from_domain(value, domain: str):
+    """The inverse of `to_domain`; the floor of the logarithm is silence."""
+    if domain == "linear":
+        return value
+    return ops.exp(value * (LOG_CEILING - LOG_FLOOR) + LOG_FLOOR) - np.exp(LOG_FLOOR)
+
+
+def ratio_mask(stem, mixture):
+    """Returns the share of a stem in the mixture, in [0, 1], both in the same domain."""
+    return ops.clip(stem / (mixture + RATIO_FLOOR), 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("kseparation")
+class MaskUNet(Separator):
+    """Finds each stem by a mask on the magnitudes of the mixture, painted by a U-Net of its own.
+
+    The classical recipe: cheap, robust, and limited by the phase of the mixture. The network trains on spectrograms, not on waveforms: `objective` says what it is
+    compared with. What the network sees and what it is compared with must live in the same domain, or the two run apart where it is silent.
+
+    Args:
+        stems: names of the stems in the order of the output; each has its own U-Net.
+        sample_rate: in Hz.
+        channels: number of audio channels; they are the feature maps of the input and of the mask.
+        segment_samples: length of a training segment in samples.
+        window_samples: STFT window in samples.
+        hop_samples: STFT hop in samples, at most half the window.
+        bins: `"crop"` takes as many of the lowest bins as the levels divide, `"pad"` appends silent ones, a number takes so many; bins above come out silent. `"all"` takes
+            every bin as it is: the odd sizes of the levels do not meet.
+        filters: channels of the levels of each U-Net, finest first.
+        variant: `"jansson"` or `"spleeter"`, see `SpectrogramUNet`.
+        dropout: share of features dropped in the three coarsest levels of the decoder in training, in [0, 1).
+        objective: `"magnitude"` compares mask times mixture with the stem, `"ratio_mask"` the mask with the stem's share of the mixture, `"direct"` has no mask:
+            the network paints the stem's spectrogram.
+        domain: of the magnitudes that the network sees: `"linear"` or `"log"` (on [0, 1]).
+        target_domain: of the magnitudes that it is compared with; None is the same as `domain`.
+        loss: `"mse"` or `"l1"`; on a ratio mask each bin counts by the energy of the mixture there, `"unweighted_mse"` and `"unweighted_l1"` count all alike.
+        output_bias: start value of the last bias; `"from_data"` takes the one whose mask is the mean share of the stem in the first training examples.
+
+    Input shape: `(batch, samples, channels)`, any length. Output shape: `(batch, stems, samples, channels)`.
+
+    Example:
+
+    >>> model = MaskUNet.from_preset("small", stems=("vocals",))
+    >>> tuple(model(np.zeros((1, 30000, 2), "float32")).shape)
+    (1, 1, 30000, 2)
+
+    References: Jansson et al. 2017, Singing voice separation with deep U-Net convolutional networks (ISMIR); Hennequin et al. 2020, Spleeter (JOSS 5, 2154).
+    """
+
+    source = "Jansson et al., ISMIR 2017"
+
+    def __init__(
+        self,
+        stems: tuple[str, ...] = ("vocals",),
+        sample_rate: int = 44100,
+        channels: int = 2,
+        segment_samples: int = 264600,
+        window_samples: int = 1024,
+        hop_samples: int = 256,
+        bins: Literal["crop", "pad", "all"] | int = "crop",
+        filters: tuple[int, ...] = (16, 32, 64, 128, 256, 512),
+        variant: str = "jansson",
+        dropout: float = 0.5,
+        objective: str = "magnitude",
+        domain: str = "linear",
+        target_domain: str | None = None,
+        loss: str = "mse",
+        output_bias: Literal["from_data"] | float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(stems, sample_rate, channels, segment_samples, **kwargs)
+        if window_samples < 2 or not 1 <= hop_samples <= window_samples // 2:
+            raise ValueError(
+                f"`hop_samples` must lie between 1 and half of `window_samples`, else the inverse transform has gaps. "
+                f"Received: hop_samples={hop_samples}, window_samples={window_samples}"
+            )
+        choices = {"objective": (objective, OBJECTIVES), "domain": (domain, DOMAINS), "target_domain": (target_domain or domain, DOMAINS), "loss": (loss, DISTANCES)}
+        for name, (value, valid) in choices.items():
+            if value not in valid:
+                raise ValueError(f"`{name}` is unknown. Received: {name}={value}. {did_you_mean(value, valid)}")
+        if isinstance(output_bias, str) and output_bias != "from_data":
+            raise ValueError(f"`output_bias` must be a number or from_data. Received: output_bias={output_bias}")
+        if objective == "direct" and output_bias == "from_data":
+            raise ValueError("`output_bias` from_data is the mean mask, and a direct output has none. Received: objective=direct. Give a number.")
+        self.window_samples = window_samples
+        self.hop_samples = hop_samples
+        self.bins = bins
+        self.filters = tuple(filters)
+        self.variant = variant
+        self.dropout = dropout
+        self.objective = objective
+        self.domain = domain
+        self.target_domain = target_domain
+        self.loss_kind = loss
+        self.output_bias = output_bias
+        self._modelled, self._padded_bins = self._bin_numbers()
+        activation = "sigmoid" if objective != "direct" or self._compared_domain == "log" else "softplus"
+        self.networks = [
+            SpectrogramUNet(filters, channels, variant, activation, 0.0 if output_bias == "from_data" else output_bias, dropout, dtype=self.dtype_policy, name=f"unet_{stem}")
+            for stem in self.stems
+        ]
+        self._forward = _Handover()
+
+    @property
+    def _compared_domain(self):
+        return self.target_domain or self.domain
+
+    def _bin_numbers(self):
+        """Bins that are taken from the spectrum, and bins that the network sees."""
+        every, multiple = self.window_samples // 2 + 1, 2 ** len(self.filters)
+        if self.bins == "all":
+            return every, every
+        if self.bins == "pad":
+            return every, -(-every // multiple) * multiple
+        taken = every // multiple * multiple if self.bins == "crop" else self.bins
+        if isinstance(taken, str) or not 1 <= taken <= every or taken % multiple:
+            raise ValueError(
+                f"`bins` must be crop, pad, all, or a multiple of {multiple} (two for each level of `filters`) up to {every}. "
+                f"Received: bins={self.bins}, window_samples={self.window_samples}"
+            )
+        return taken, taken
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.channels:
+            raise ValueError(f"The model takes {self.channels} audio channels. Received: a mixture of shape {tuple(input_shape)}")
+        for network in self.networks:
+            network.build((None, None, self._padded_bins, self.channels))
+        self.built = True
+
+    def call(self, mixture, training=False):
+        mixture = ops.cast(mixture, "float32")
+        samples = length_of(mixture, 1)
+        real, imag = self._analyse(mixture, samples)
+        magnitude = safe_magnitude(real, imag)
+        painted = self._painted(magnitude, training)
+        if self._has_objective:
+            self._forward.give((painted, magnitude))
+        gains = self._gains(painted, magnitude)
+        return self._synthesise(gains * real[:, None], gains * imag[:, None], samples)
+
+    def _analyse(self, audio, samples):
+        """Real and imaginary part `(..., frames, modelled bins, channels)`, frames padded to what the levels divide."""
+        multiple = 2 ** len(self.filters)
+        frames = -(-(samples // self.hop_samples + 2) // multiple) * multiple
+        signal = ops.moveaxis(audio, -1, -2)  # (..., channels, samples)
+        padding = [(0, 0)] * (len(signal.shape) - 1) + [(0, (frames - 1) * self.hop_samples - samples)]
+        parts = stft(ops.pad(signal, padding), self.window_samples, self.hop_samples)
+        scale = self.window_samples**-0.5
+        return [ops.moveaxis(part[..., : self._modelled], -3, -1) * scale for part in parts]
+
+    def _painted(self, magnitude, training):
+        """What the networks make of the mixture: masks or spectrograms, `(batch, stems, frames, modelled bins, channels)`."""
+        seen = ops.pad(to_domain(magnitude, self.domain), ((0, 0), (0, 0), (0, self._padded_bins - self._modelled), (0, 0)))
+        seen = ops.cast(seen, self.compute_dtype)
+        painted = [ops.cast(network(seen, training=training), "float32") for network in self.networks]
+        return ops.stack(painted, axis=1)[:, :, :, : self._modelled]
+
+    def _gains(self, painted, magnitude):
+        """What each bin of the mixture is multiplied by, of the shape of `painted`."""
+        domain = self._compared_domain
+        if self.objective != "direct" and domain == "linear":
+            return painted
+        magnitude = magnitude[:, None]
+        estimate = painted if self.objective == "direct" else painted * to_domain(magnitude, domain)
+        # Where the mixture is silent there is no phase to give to an estimate.
+        heard = magnitude > RATIO_FLOOR
+        return ops.where(heard, from_domain(estimate, domain) / ops.where(heard, magnitude, 1.0), 0.0)
+
+    def _synthesise(self, real, imag, samples):
+        missing = self.window_samples // 2 + 1 - self._modelled
+        scale = self.window_samples**0.5
+        parts = [ops.pad(ops.moveaxis(part, -1, -3), [(0, 0)] * 4 + [(0, missing)]) * scale for part in (real, imag)]
+        padded = (ops.shape(real)[2] - 1) * self.hop_samples
+        audio = inverse_stft(*parts, self.window_samples, self.hop_samples, padded)
+        return ops.moveaxis(audio, -2, -1)[:, :, :samples]
+
+    @property
+    def has_objective(self) -> bool:
+        """Whether it trains on a comparison of its own, so that a config may have no other loss."""
+        return True
+
+    def objective_names(self):
+        return [f"{self.objective}/{stem}" for stem in self.stems]
+
+    def objective_parts(self, stems):
+        """Compares what the networks painted in the forward pass of this step with the stems; the parts add up to the mean over the stems."""
+        painted, magnitude = self._forward.take()
+        domain = self._compared_domain
+        real, imag = self._analyse(ops.cast(stems, "float32"), length_of(stems, 2))
+        target, mixture = to_domain(safe_magnitude(real, imag), domain), to_domain(magnitude, domain)[:, None]
+        weight = None
+        if self.objective == "ratio_mask":
+            target = ratio_mask(target, mixture)
+            if not self.loss_kind.startswith("unweighted"):
+                weight = ops.square(magnitude)[:, None]
+        elif self.objective == "magnitude":
+            painted = painted * mixture
+        difference = painted - target
+        distance = ops.square(difference) if self.loss_kind.endswith("mse") else ops.absolute(difference)
+        if weight is not None:
+            # The weights of each segment have the mean one; silence, which weighs nothing, gives zero.
+            distance = distance * weight / (ops.mean(weight, axis=(2, 3, 4), keepdims=True) + RATIO_FLOOR)
+        means = ops.mean(distance, axis=(0, 2, 3, 4)) / len(self.stems)
+        return {name: means[index] for index, name in enumerate(self.objective_names())}
+
+    def known_failures(self):
+        if self._compared_domain == self.domain:
+            return {}
+        reason = (
+            f"the network sees {self.domain} magnitudes and is compared with {self._compared_domain} ones, so that most of its bins, nearly silent, ask for a share that "
+            "it cannot see"
+        )
+        return {"target_domain": reason}

@@ -1,0 +1,95 @@
+"""Weights that were trained elsewhere become a `.keras` file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kseparation.config.arguments import check_arguments
+from kseparation.config.places import Problems
+from kseparation.config.strict_yaml import parse
+from kseparation.errors import UserError, did_you_mean
+from kseparation.models import MoisesLight
+from kseparation.models.moises_light_presets import PRESETS
+from kseparation.models.public_moises_light import STEMS, arguments_of, our_weights, stem_count
+from kseparation.storage.atomic import require_writable
+from kseparation.training.run_callbacks import save_model
+from kseparation.workflows.torch_state import read_torch_state
+
+SOURCES = ("moises-light",)
+
+
+def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_config: Sequence[str] = ()) -> dict[str, Any]:
+    """Writes a foreign checkpoint as a `.keras` file that every backend opens.
+
+    Sizes are read from the shapes of the tensors; every tensor of the file must be known, and every weight of the model found.
+
+    Args:
+        source: whose weights: `moises-light`, the public PyTorch package.
+        checkpoint: file of `torch.save` with a state dict.
+        out: the `.keras` file.
+        model_config: `key=value` each: arguments of the model, or `preset`, that the shapes do not tell or that are to be checked against them.
+
+    Returns:
+        `{"model", "source", "preset", "stems", "parameters"}`; `preset` is None where the sizes are those of none.
+
+    Raises:
+        UserError: the file cannot be read or does not fit; nothing is written.
+    """
+    if source not in SOURCES:
+        raise UserError(f"`--source` is unknown. Received: {source}. {did_you_mean(source, SOURCES)}")
+    if Path(out).suffix != ".keras":
+        raise UserError(f"`--out` must end in .keras. Received: {out}")
+    require_writable(out)
+    given = _given(model_config)
+    state = read_torch_state(checkpoint)
+    arguments = {**arguments_of(state), **given}
+    arguments.setdefault("stems", _stems(stem_count(state)))
+    try:
+        model = MoisesLight(**arguments)
+        model.build((None, None, model.channels))
+    except ValueError as error:
+        raise UserError(f"`--model_config` and the shapes of the checkpoint make no model: {error}") from error
+    weights = {weight.path.split("/", 1)[-1]: weight for weight in model.weights}
+    values = our_weights(state, model.get_config(), {path: tuple(weight.shape) for path, weight in weights.items()})
+    for path, value in values.items():
+        weights[path].assign(value)
+    save_model(model, out)
+    return {"model": str(out), "source": source, "preset": _preset_of(model), "stems": list(model.stems), "parameters": model.count_params()}
+
+
+def _given(model_config: Sequence[str]) -> dict[str, Any]:
+    """Arguments of the model from `key=value`, in the types of the constructor; those of a named preset below them."""
+    problems, given = Problems(), {}
+    for pair in model_config:
+        key, equals, text = pair.partition("=")
+        if not equals or not re.fullmatch(r"\w+", key):
+            raise UserError(f"`--model_config` takes key=value, comma-separated. Received: {pair}")
+        if key in given:
+            raise UserError(f"`--model_config` names `{key}` twice. Received: {', '.join(model_config)}")
+        given[key] = parse(text, f"--model_config {pair}", problems, key, lines=False).value
+    preset = given.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        raise UserError(f"`--model_config`: `preset` is unknown. Received: preset={preset}. {did_you_mean(str(preset), PRESETS)}")
+    checked = check_arguments(MoisesLight, given, "--model_config", problems=problems, handled=("preset",))
+    problems.raise_if_any()
+    return {**(PRESETS[preset] if preset else {}), **checked}
+
+
+def _stems(count: int) -> tuple[str, ...]:
+    if count == len(STEMS):
+        return STEMS
+    example = "vocals" if count == 1 else ",".join(f"stem{number}" for number in range(1, count + 1))
+    raise UserError(f"The checkpoint has no names for its stems. Received: {count} stems. Name them in their order: --model_config=stems=[{example}]")
+
+
+def _preset_of(model: MoisesLight) -> str | None:
+    config = model.get_config()
+    for name, arguments in PRESETS.items():
+        if _sizes(MoisesLight.from_preset(name).get_config()) == _sizes(config) and "output" not in arguments:
+            return name
+    return None
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key in ("window_samples", "hop_samples", "bins", "bands", "width", "levels", "convolutions", "transformers", "fold_frames")}

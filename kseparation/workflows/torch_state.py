@@ -1,0 +1,91 @@
+"""Reads the tensors of a PyTorch checkpoint, in a process of its own: torch and TensorFlow in one process can crash, and a hostile file harms nothing else.
+
+The process is this file: `python torch_state.py CHECKPOINT OUT.npz`.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from kseparation.errors import UserError
+
+# Under which a training keeps the state dict beside others.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+REFUSED = 2
+
+
+def read_torch_state(path: str | Path) -> dict[str, np.ndarray]:
+    """Returns the tensors of a state dict by name, half precision as float32.
+
+    Nothing in the file is executed: only tensors and plain containers are unpickled.
+
+    Args:
+        path: a file of `torch.save`, holding the state dict or a dictionary with it under `state_dict`, `model_state_dict` or `model`.
+
+    Raises:
+        UserError: the file is missing, damaged, names anything but tensors, or torch is not installed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"`--checkpoint` does not exist. Received: {path}")
+    if not path.is_file():
+        raise UserError(f"`--checkpoint` is not a regular file. Received: {path}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "state.npz"
+        command = [sys.executable, "-m", "kseparation.workflows.torch_state", str(path.resolve()), str(file)]
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
+        if ended.returncode == REFUSED:
+            raise UserError(f"The checkpoint cannot be read: {path}. {ended.stderr.strip()}")
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"The checkpoint cannot be read: {path}. The process that read it ended with code {ended.returncode}: {last}")
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+
+def _convert(path: str, out: str) -> None:
+    try:
+        import torch  # a checkpoint of torch is read by torch
+    except ImportError:
+        sys.exit(_refused('It takes torch to read it: pip install "kseparation[torch]".'))
+    import pickle
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        sys.exit(_refused(f"It is damaged, or holds more than tensors, which is not opened: {_first_line(error)}"))
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        sys.exit(_refused(f"It is damaged or no file of `torch.save`: {_first_line(error)}"))
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        sys.exit(_refused(f"It holds no state dict. Received: {type(content).__name__}. Save one: torch.save(model.state_dict(), file)."))
+    strange = [str(key) for key, value in content.items() if not isinstance(key, str) or not isinstance(value, torch.Tensor)]
+    if strange:
+        sys.exit(_refused(f"Not all of its values are tensors. Received: {', '.join(strange[:8])}. Save the state dict alone: torch.save(model.state_dict(), file)."))
+    arrays = {}
+    for key, tensor in content.items():
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+            sys.exit(_refused(f"`{key}` is no plain real tensor. Received: {tensor.layout}, {tensor.dtype}"))
+        arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    np.savez(out, **arrays)
+
+
+def _first_line(error):
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__
+
+
+def _refused(message):
+    print(message, file=sys.stderr)
+    return REFUSED
+
+
+if __name__ == "__main__":
+    _convert(*sys.argv[1:])
