@@ -81,8 +81,9 @@ class MultiResolutionSTFT(keras.losses.Loss):
 
 
 def _spectral_convergence(true, pred):
-    missed, whole = (ops.sqrt(ops.sum(ops.square(spectrum), axis=(-2, -1))) for spectrum in (true - pred, true))
-    return missed / whole
+    missed, whole = (ops.sum(ops.square(spectrum), axis=(-2, -1)) for spectrum in (true - pred, true))
+    equal = missed == 0  # where the root has no derivative
+    return ops.where(equal, 0.0, ops.sqrt(ops.where(equal, 1.0, missed))) / ops.sqrt(whole)
 
 
 # Each takes magnitudes `(batch, stems, channels, frames, bins)` and gives `(batch, stems, channels)`.

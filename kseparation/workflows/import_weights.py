@@ -12,8 +12,7 @@ from kseparation.errors import UserError, did_you_mean
 from kseparation.models import MoisesLight
 from kseparation.models.moises_light_presets import PRESETS
 from kseparation.models.public_moises_light import STEMS, arguments_of, our_weights, stem_count
-from kseparation.storage.atomic import require_writable
-from kseparation.training.run_callbacks import save_model
+from kseparation.storage.atomic import atomic_file, require_writable
 from kseparation.workflows.torch_state import read_torch_state
 
 SOURCES = ("moises-light",)
@@ -44,7 +43,8 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
     given = _given(model_config)
     state = read_torch_state(checkpoint)
     arguments = {**arguments_of(state), **given}
-    arguments.setdefault("stems", _stems(stem_count(state)))
+    if "stems" not in arguments:
+        arguments["stems"] = _stems(stem_count(state))
     try:
         model = MoisesLight(**arguments)
         model.build((None, None, model.channels))
@@ -54,7 +54,8 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
     values = our_weights(state, model.get_config(), {path: tuple(weight.shape) for path, weight in weights.items()})
     for path, value in values.items():
         weights[path].assign(value)
-    save_model(model, out)
+    with atomic_file(out) as temporary:
+        model.save(temporary)
     return {"model": str(out), "source": source, "preset": _preset_of(model), "stems": list(model.stems), "parameters": model.count_params()}
 
 
@@ -80,7 +81,7 @@ def _stems(count: int) -> tuple[str, ...]:
     if count == len(STEMS):
         return STEMS
     example = "vocals" if count == 1 else ",".join(f"stem{number}" for number in range(1, count + 1))
-    raise UserError(f"The checkpoint has no names for its stems. Received: {count} stems. Name them in their order: --model_config=stems=[{example}]")
+    raise UserError(f"The checkpoint has no names for its stems. Received: {count}. Name them in their order: --model_config=stems=[{example}]")
 
 
 def _preset_of(model: MoisesLight) -> str | None:

@@ -4,6 +4,7 @@ The process is this file: `python torch_state.py CHECKPOINT OUT.npz`.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from kseparation.errors import UserError
 # Under which a training keeps the state dict beside others.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 REFUSED = 2
+NO_STATE = "It is damaged, or no file of `torch.save`."
 
 
 def read_torch_state(path: str | Path) -> dict[str, np.ndarray]:
@@ -58,9 +60,11 @@ def _convert(path: str, out: str) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        sys.exit(_refused(f"It is damaged, or holds more than tensors, which is not opened: {_first_line(error)}"))
+        named = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's message tells how to run what the file brings along
+        why = f"It names `{named[1]}`, and only tensors are opened. Save the state dict alone: torch.save(model.state_dict(), file)." if named else NO_STATE
+        sys.exit(_refused(why))
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        sys.exit(_refused(f"It is damaged or no file of `torch.save`: {_first_line(error)}"))
+        sys.exit(_refused(f"{NO_STATE} {_first_line(error)}"))
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
