@@ -7,6 +7,7 @@ from kseparation.layers.frame_resampling import FrameDownsample, FrameUpsample
 from kseparation.layers.rms_norm import RMSNorm
 from kseparation.layers.rotary_attention import RotaryAttention, RotaryTransformer
 from kseparation.layers.spectrogram import STFT, InverseSTFT
+from kseparation.layers.spectrogram_unet import SpectrogramUNet
 from kseparation.layers.time_frequency_dense import BandConvolutionUnit, FrequencyDense, TimeFrequencyDenseBlock
 
 LAYERS = {
@@ -23,6 +24,7 @@ LAYERS = {
     "rms_norm": RMSNorm,
     "rotary_attention": RotaryAttention,
     "rotary_transformer": RotaryTransformer,
+    "spectrogram_unet": SpectrogramUNet,
     "time_frequency_dense_block": TimeFrequencyDenseBlock,
 }
 

@@ -140,6 +140,11 @@ class SpectrogramUNet(keras.layers.Layer):
         features = norm(ops.elu(features), training=training) if self.variant == "spleeter" else ops.relu(norm(features, training=training))
         return self.drops[level](features, training=training) if level in self.drops else features
 
+    def set_output_bias(self, bias: float) -> None:
+        """Sets the last bias of a built layer: with weights near zero it is the whole output."""
+        last = self.last or self.up[0]
+        last.bias.assign(ops.full_like(last.bias, bias))
+
     def compute_output_shape(self, features_shape):
         return (*features_shape[:3], self.outputs)
 

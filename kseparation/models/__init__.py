@@ -2,10 +2,12 @@
 
 from kseparation.models.base import Separator
 from kseparation.models.loading import load_model
+from kseparation.models.mask_unet import MaskUNet
 from kseparation.models.moises_light import MoisesLight
 
 MODELS = {
     "moises_light": MoisesLight,
+    "mask_unet": MaskUNet,
 }
 
-__all__ = ["MODELS", "MoisesLight", "Separator", "load_model"]
+__all__ = ["MODELS", "MaskUNet", "MoisesLight", "Separator", "load_model"]

@@ -9,6 +9,21 @@ from kseparation.metrics import GlobalSDRMetric
 from kseparation.metrics.loss_part import LossPart
 
 
+class Handover:
+    """Passes what a forward pass has found on to the loss of the same step. A plain object, because Keras would take a tensor that is an attribute for state."""
+
+    def __init__(self):
+        self._value = None
+
+    def give(self, value):
+        self._value = value
+
+    def take(self):
+        """Returns what was given and forgets it: the tensor of one step means nothing in the next."""
+        value, self._value = self._value, None
+        return value
+
+
 class _Scores:
     """Metrics of one `compile`. A plain object, because Keras takes a metric that is an attribute for state of the built model."""
 
@@ -22,17 +37,43 @@ class TrackedModel(keras.Model):
     """A Keras model that logs each part of its loss by name and cannot lose a bad value.
 
     Compiled with an `Objective`, every part is a metric: in training its value at the last step, in validation its mean. The running mean that Keras keeps would
-    carry one NaN through the whole epoch.
+    carry one NaN through the whole epoch. A model may add parts of its own (`objective_parts`), and then be compiled without a loss.
     """
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        tracked = isinstance(loss, Objective)
-        self._scores = _Scores(("total", *loss.part_names()), self.family_metrics()) if tracked else _Scores()
+        own = self.objective_names() if loss is None or isinstance(loss, Objective) else []
+        parts = [*own, *(loss.part_names() if isinstance(loss, Objective) else [])]
+        self._scores = _Scores(("total", *parts), self.family_metrics()) if parts else _Scores()
 
     def family_metrics(self) -> list[keras.metrics.Metric]:
         """Returns the metrics that every training of this family logs, updated with (y_true, y_pred)."""
         return []
+
+    def objective_names(self) -> list[str]:
+        """Returns the names of the parts that the model itself adds to the loss."""
+        return []
+
+    def objective_parts(self, y_true) -> dict:
+        """Returns the parts of `objective_names`, float32 scalars, for the forward pass of this step."""
+        return {}
+
+    def known_failures(self) -> dict[str, str]:
+        """Returns the arguments that are known to break its training, and why; a config runs them under `reproduce_failure` only."""
+        return {}
+
+    def start_from_data(self, examples) -> dict[str, float]:
+        """Sets what the model takes from the first training examples, before the first step; returns it by name, for the log.
+
+        Args:
+            examples: pairs of mixtures `(batch, samples, channels)` and stems `(batch, stems, samples, channels)`.
+        """
+        return {}
+
+    @property
+    def tracks_parts(self) -> bool:
+        """Whether it is compiled so that the parts of its loss are logged."""
+        return bool(getattr(self, "_scores", None) and self._scores.parts)
 
     @property
     def metrics(self):
@@ -48,8 +89,11 @@ class TrackedModel(keras.Model):
                 "`sample_weight` must be None where the loss is an `Objective`, which counts all items alike. Leave out `sample_weight` and `class_weight`; an item that "
                 f"shall count more can be given more often. Received: sample_weight={sample_weight}"
             )
-        parts = self.loss.parts(y, y_pred)
-        total = self.loss.total(parts)
+        parts = self.objective_parts(y)
+        total = sum(parts.values())
+        if self.loss is not None:
+            others = self.loss.parts(y, y_pred)
+            parts, total = {**parts, **others}, total + self.loss.total(others)
         for penalty in self.losses:  # of layers
             total = total + ops.cast(ops.sum(penalty), "float32")
         for name, value in {"total": total, **parts}.items():
@@ -60,6 +104,7 @@ class TrackedModel(keras.Model):
         # optimizer's gate sees it.
         gate = ops.where(ops.isfinite(total), ops.ones_like(total), total - total)
         return total * ops.stop_gradient(gate)
+
 
 @keras.saving.register_keras_serializable("kseparation")
 class Separator(TrackedModel):

@@ -8,7 +8,7 @@ from keras import ops
 
 from kseparation.errors import did_you_mean
 from kseparation.layers import SpectrogramUNet
-from kseparation.models.base import Separator
+from kseparation.models.base import Handover, Separator
 from kseparation.ops.frames import length_of
 from kseparation.ops.magnitude import safe_magnitude
 from kseparation.ops.stft import inverse_stft, stft
@@ -130,7 +130,7 @@ class MaskUNet(Separator):
             SpectrogramUNet(filters, channels, variant, activation, 0.0 if output_bias == "from_data" else output_bias, dropout, dtype=self.dtype_policy, name=f"unet_{stem}")
             for stem in self.stems
         ]
-        self._forward = _Handover()
+        self._forward = Handover()
 
     @property
     def _compared_domain(self):
@@ -164,7 +164,7 @@ class MaskUNet(Separator):
         real, imag = self._analyse(mixture, samples)
         magnitude = safe_magnitude(real, imag)
         painted = self._painted(magnitude, training)
-        if self._has_objective:
+        if self.tracks_parts:
             self._forward.give((painted, magnitude))
         gains = self._gains(painted, magnitude)
         return self._synthesise(gains * real[:, None], gains * imag[:, None], samples)
@@ -205,11 +205,6 @@ class MaskUNet(Separator):
         audio = inverse_stft(*parts, self.window_samples, self.hop_samples, padded)
         return ops.moveaxis(audio, -2, -1)[:, :, :samples]
 
-    @property
-    def has_objective(self) -> bool:
-        """Whether it trains on a comparison of its own, so that a config may have no other loss."""
-        return True
-
     def objective_names(self):
         return [f"{self.objective}/{stem}" for stem in self.stems]
 
@@ -242,3 +237,76 @@ class MaskUNet(Separator):
             "it cannot see"
         )
         return {"target_domain": reason}
+
+    def start_from_data(self, examples):
+        if self.output_bias != "from_data":
+            return {}
+        shares, weights = 0.0, 0.0
+        for mixture, stems in examples:
+            share, weight = (ops.convert_to_numpy(value).astype("float64") for value in self._shares(ops.convert_to_tensor(mixture), ops.convert_to_tensor(stems)))
+            shares, weights = shares + (share * weight).sum(axis=(0, 2, 3, 4)), weights + weight.sum()
+        started = {}
+        for stem, network, share in zip(self.stems, self.networks, shares / max(weights, 1e-30)):
+            share = float(np.clip(share, 0.01, 0.99))  # a stem that is not heard in these examples will be heard later
+            bias = float(np.log(share / (1 - share)))
+            network.set_output_bias(bias)
+            started |= {f"mean_mask/{stem}": share, f"output_bias/{stem}": bias}
+        return started
+
+    def _shares(self, mixture, stems):
+        """Share of each stem in each bin, and what the bin counts: alike where the loss counts so, else by the energy of the mixture."""
+        domain = self._compared_domain
+        magnitude, target = (safe_magnitude(*self._analyse(audio, length_of(audio, -2))) for audio in (mixture, stems))
+        share = ratio_mask(to_domain(target, domain), to_domain(magnitude, domain)[:, None])
+        alike = self.objective == "ratio_mask" and self.loss_kind.startswith("unweighted")
+        return share, (ops.ones_like(magnitude) if alike else ops.square(magnitude))[:, None]
+
+    @classmethod
+    def presets(cls) -> tuple[str, ...]:
+        """Returns the names that `from_preset` takes."""
+        return tuple(PRESETS)
+
+    @classmethod
+    def from_preset(cls, preset: str, **arguments) -> "MaskUNet":
+        """Builds a preset of known size.
+
+        Args:
+            preset: `jansson`, `spleeter` or `small`.
+            arguments: constructor arguments that replace those of the preset.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"`preset` is unknown. Received: preset={preset}. {did_you_mean(preset, PRESETS)}")
+        return cls(**{**PRESETS[preset], **arguments})
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "window_samples": self.window_samples,
+            "hop_samples": self.hop_samples,
+            "bins": self.bins,
+            "filters": self.filters,
+            "variant": self.variant,
+            "dropout": self.dropout,
+            "objective": self.objective,
+            "domain": self.domain,
+            "target_domain": self.target_domain,
+            "loss": self.loss_kind,
+            "output_bias": self.output_bias,
+        }
+
+
+PRESETS = {
+    # The network of the paper. Its hop of three quarters of a window leaves samples that hardly any frame hears, so it is half a window here.
+    "jansson": {"sample_rate": 8192, "channels": 1, "segment_samples": 65024, "window_samples": 1024, "hop_samples": 512},
+    # Bins up to 11 kHz; without the normalisation that has no effect in the public code.
+    "spleeter": {
+        "stems": ("vocals", "drums", "bass", "other"),
+        "segment_samples": 523264,
+        "window_samples": 4096,
+        "hop_samples": 1024,
+        "bins": 1024,
+        "variant": "spleeter",
+    },
+    # Learns on two cores in minutes.
+    "small": {"segment_samples": 130048, "window_samples": 2048, "hop_samples": 1024, "filters": (8, 16, 32, 64, 128), "dropout": 0.0},
+}

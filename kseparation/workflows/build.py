@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kseparation.config.arguments import check_arguments
+from kseparation.config.failure_gate import require_reproduce_failure
 from kseparation.config.places import Problems
 from kseparation.config.records import ComponentConfig, RunConfig
 from kseparation.data import AUGMENTATIONS, DATASETS
@@ -73,7 +74,6 @@ def _refuse_unavailable(config, problems):
     unavailable = {
         "training.rematerialise": (config.training.rematerialise, False),
         "logging.wandb": (config.logging.wandb, "off"),
-        "reproduce_failure": (config.reproduce_failure, False),
     }
     for key, (received, only) in unavailable.items():
         if received != only:
@@ -110,6 +110,8 @@ def build_model(config: RunConfig) -> keras.Model:
         model.build((None, None, data.channels))
     except ValueError as error:
         raise UserError(f"{config.model.place}: {error}") from error
+    for argument, reason in model.known_failures().items():
+        require_reproduce_failure(config, config.model.place.below(argument), reason)
     return model
 
 
