@@ -32,6 +32,9 @@ LAYERS = {
     "rms_norm": Row({}, FEATURES),
     "rotary_attention": Row({"heads": 2, "head_size": 6, "dropout": 0.1}, SEQUENCE),
     "rotary_transformer": Row({"heads": 2, "head_size": 6, "expansion": 3, "dropout": 0.1}, SEQUENCE),
+    "spectrogram_unet": Row(
+        {"filters": (3, 4), "outputs": 2, "variant": "spleeter", "output_activation": "softplus", "output_bias": -0.5, "dropout": 0.1}, ((8, 13, 2),)
+    ),
     "time_frequency_dense_block": Row({"convolutions": 1, "kernel_size": 5, "bands": 2}, ((4, 8, 4),)),
 }
 
@@ -50,6 +53,13 @@ LOSSES = {
         },
         AUDIO,
     ),
+}
+
+LOSSES |= {
+    "multi_resolution_stft": Row(
+        {"windows": (32, 16), "spectral_convergence": 0.5, "log_magnitude": 0.7, "linear_magnitude": 0.2, "smallest_power": 1e-6}, AUDIO
+    ),
+    "magnitude_l1": Row({"window_samples": 32, "hop_samples": 8}, AUDIO),
 }
 
 METRICS = {"global_sdr_metric": Row({"stem_index": 1}, AUDIO)}
@@ -76,6 +86,27 @@ MODELS = {
         ((300, 1),),
     ),
 }
+
+MODELS["mask_unet"] = Row(
+    {
+        "stems": STEMS,
+        "sample_rate": 8000,
+        "channels": 1,
+        "segment_samples": 300,
+        "window_samples": 32,
+        "hop_samples": 8,
+        "bins": "all",
+        "filters": (3, 4),
+        "variant": "spleeter",
+        "dropout": 0.1,
+        "objective": "ratio_mask",
+        "domain": "log",
+        "target_domain": "linear",
+        "loss": "unweighted_l1",
+        "output_bias": -0.4,
+    },
+    ((300, 1),),
+)
 
 AUGMENTATIONS = {
     "remix": Row({"probability": 1.0}),

@@ -189,7 +189,7 @@ class RunConfig(Record):
         data: the data set and how it is cut.
         augment: changes to each training example, in this order.
         model: architecture and constructor arguments.
-        loss: parts of the loss; their weighted sum is trained on.
+        loss: parts of the loss; their weighted sum is trained on. May be empty where the model has an objective of its own.
         training: length, optimizer, precision.
         logging: what is recorded.
         evaluation: how whole tracks are scored.
@@ -210,7 +210,7 @@ class RunConfig(Record):
         ComponentConfig(name="remix", arguments={"probability": 0.5}),
     )
     model: ComponentConfig = ComponentConfig(name="moises_light", arguments={"preset": "demo"})
-    loss: Annotated[tuple[LossConfig, ...], Field(strict=False, min_length=1)] = (
+    loss: Annotated[tuple[LossConfig, ...], Field(strict=False)] = (
         LossConfig(name="waveform_l1", weight=10.0),
         LossConfig(name="multi_resolution_complex_stft", arguments={"windows": [4096, 2048, 1024, 512, 256]}),
     )

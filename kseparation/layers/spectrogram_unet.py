@@ -80,8 +80,7 @@ class SpectrogramUNet(keras.layers.Layer):
         ]
         self.up_norms = [self._norm(f"up_norm_{level}") if level or spleeter else None for level in range(levels)]
         dropping = range(max(levels - DROPPING_LEVELS, 1), levels) if self.dropout else ()
-        self.drops = {level: seeded_dropout(self.dropout, dtype=self.dtype_policy, name=f"drop_{level}") for level in dropping}
-        self._drop_layers = list(self.drops.values())
+        self.drops = [seeded_dropout(self.dropout, dtype=self.dtype_policy, name=f"drop_{level}") if level in dropping else None for level in range(levels)]
         self.last = None
         if spleeter:
             self.last = keras.layers.Conv2D(
@@ -138,7 +137,7 @@ class SpectrogramUNet(keras.layers.Layer):
         if norm is None:  # the output
             return features
         features = norm(ops.elu(features), training=training) if self.variant == "spleeter" else ops.relu(norm(features, training=training))
-        return self.drops[level](features, training=training) if level in self.drops else features
+        return features if self.drops[level] is None else self.drops[level](features, training=training)
 
     def set_output_bias(self, bias: float) -> None:
         """Sets the last bias of a built layer: with weights near zero it is the whole output."""

@@ -70,7 +70,7 @@ class RunLog:
         self._losses.write(f"{step} {values}\n")
 
     def event(self, kind: str, step: int, epoch: int, **values) -> None:
-        """Adds one JSON object: `kind` is train, validation, fault or resume."""
+        """Adds one JSON object: `kind` is start, train, validation, fault or resume."""
         row = {"kind": kind, "step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._start, 3)}
         self._metrics.write(json.dumps(plain(row | values)) + "\n")
         self._metrics.flush()

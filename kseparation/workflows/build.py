@@ -115,9 +115,13 @@ def build_model(config: RunConfig) -> keras.Model:
     return model
 
 
-def build_objective(config: RunConfig) -> Objective:
-    """Returns the weighted sum of the losses of a config."""
+def build_objective(config: RunConfig, model: keras.Model) -> Objective | None:
+    """Returns the weighted sum of the losses of a config, None where the model's own objective is all there is."""
     losses, weights = {}, {}
+    if not config.loss:
+        if not model.objective_names():
+            raise UserError(f"`loss` is empty, and the model `{config.model.name}` has no objective of its own. Received: []. Name one, such as - name: waveform_l1")
+        return None
     for part in config.loss:
         loss = _construct(LOSSES[part.name], part, {})
         if loss.name in losses:

@@ -54,6 +54,9 @@ from kseparation.workflows.run_folder import (
 # Config keys whose change changes the songs. `data.root` is none: there the same songs are looked for elsewhere.
 CHOOSES_SONGS = ("data.name", "data.seed", "data.songs", "data.song_seconds", "data.renderer", "data.sample_rate", "data.stems", "data.validation_split")
 
+# Read before the first step where a model starts from data.
+START_EXAMPLES = 32
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -121,6 +124,8 @@ def train(
                 write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
             write_json(choice.folder / "environment.json", describe_environment())
             fixed = {"songs": songs_now, "judged_by": _judged_by(config, _fingerprint(dataset, validation_songs))}
+            if not progress:
+                _start_from_data(model, batches, choice.folder)
             summary = _fit(config, model, batches, validation_songs, choice.folder, store, progress, fixed, strict)
             _write_report(choice.folder, summary)
             write_json(choice.folder / SUMMARY_FILE, summary)
@@ -166,6 +171,15 @@ def _restore(model, store, choice, changed, steps_per_epoch):
     return checkpoint.progress
 
 
+def _start_from_data(model, batches, folder):
+    """Lets a new model take from the first training examples what it starts from, and logs that."""
+    started = model.start_from_data(batches.batch(0, index) for index in range(-(-START_EXAMPLES // batches.batch_size)))
+    if started:
+        with RunLog(folder) as log:
+            log.event("start", 0, 0, **started)
+        print("from the first training examples: " + ", ".join(f"{name} {value:.4g}" for name, value in started.items()), file=sys.stderr)
+
+
 def _fingerprint(dataset, songs):
     """Tells sets of songs apart by their names and lengths, and made ones by how they were made."""
     parts = [getattr(dataset, "made_by", None), *([song.name, song.samples, [*song.stems]] for song in songs)]
@@ -207,7 +221,7 @@ def _compiled_model(config):
     if jit == "auto":
         # Keras leaves XLA off on TensorFlow without a GPU, where a step takes half again as long without it; torch runs eagerly.
         jit = keras.backend.backend() in ("tensorflow", "jax")
-    model.compile(optimizer=optimizer, loss=build_objective(config), jit_compile=jit, auto_scale_loss=False)
+    model.compile(optimizer=optimizer, loss=build_objective(config, model), jit_compile=jit, auto_scale_loss=False)
     return model
 
 
