@@ -1,5 +1,5 @@
 # make demo    trains on music made here, scores and separates it, writes a report; needs only Python 3.11
-# make test    lint, all tests on three backends, then a part of them where JAX alone is installed
+# make test    lint, all tests on three backends, and a part of them where JAX alone is installed
 # make bench   the scripts of benchmarks/
 # Where it is set, each of the many processes would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,10 +23,10 @@ JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metri
 demo: .venv/demo/installed
 	.venv/demo/bin/kseparation demo --backend=tensorflow $(DEMO_FLAGS)
 
-# First the environments side by side, for pip keeps one core busy; then one after the other what uses them.
+# First both environments, for pip keeps one core busy, and in the smaller one, which is there sooner, its tests; then one after the other what uses the larger.
 test:
-	@$(MAKE) --no-print-directory -j2 .venv/test/installed .venv/jax-only/installed
-	@$(MAKE) --no-print-directory -j1 lint test-without-keras $(BACKENDS:%=test-%) test-jax-only
+	@$(MAKE) --no-print-directory -j2 .venv/test/installed test-jax-only
+	@$(MAKE) --no-print-directory -j1 lint test-without-keras $(BACKENDS:%=test-%)
 
 lint: .venv/test/installed
 	.venv/test/bin/ruff check .
