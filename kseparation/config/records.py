@@ -175,7 +175,7 @@ class EvaluationConfig(Record):
     """How whole tracks are scored: the metrics, and the overlap of the segments they are separated in."""
 
     metrics: Annotated[
-        tuple[Literal["sdr", "si_sdr"], ...], Field(strict=False, min_length=1), AfterValidator(_distinct)
+        tuple[Literal["sdr", "si_sdr", "bss_eval"], ...], Field(strict=False, min_length=1), AfterValidator(_distinct)
     ] = ("sdr",)
     overlap: _Overlap = 0.5
 

@@ -1,8 +1,9 @@
 """Scores a separator on whole songs, beside predictors without a network."""
 
+import contextlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ from kseparation.storage.json_lines import read_json_lines
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.run_folder import CONFIG_FILE
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
+from kseparation.workflows.whole_song_scores import WholeSongScores
 from kseparation.workflows.whole_track import separate_blocks
 
 METRIC_KEYS = {"sdr": "sdr_global", "si_sdr": "si_sdr"}
+# Scored by museval on whole songs; its four scores have keys of their own.
+BSS_EVAL = "bss_eval"
+BSS_EVAL_KEYS = ("sdr_museval_median", "isr", "sir", "sar")
+METRIC_NAMES = (*TRACK_METRICS, BSS_EVAL)
 # The keys of a stem in summary.json; those that were not asked for are null.
 STEM_KEYS = (
     "sdr_global", "mixture_sdr_global", "trivial_sdr_global", "sdr_museval_median", "isr", "sir", "sar", "si_sdr",
@@ -44,12 +50,14 @@ class TrackScores:
         seconds: its length.
         scores: metric -> stem -> value of the model.
         trivial: predictor -> stem -> global SDR.
+        museval: stem -> median over the frames of each of `BSS_EVAL_KEYS`, None where nothing is defined; empty where not asked for.
     """
 
     track: str
     seconds: float
     scores: Mapping[str, Mapping[str, float]]
     trivial: Mapping[str, Mapping[str, float]]
+    museval: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -71,7 +79,8 @@ def evaluate(
         model: a separator: `stems`, `sample_rate`, `channels`, `segment_samples` and `predict_segments`.
         data: `builtin`, or the root of a data set. Built-in music, and the songs put aside for validation, are those of the run where `run_folder` is given.
         subset: `test`, `validation` or `train`.
-        metrics: `sdr` and `si_sdr`; by default those of the run, else both. `sdr` is always scored, because the trivial predictors are compared by it.
+        metrics: of `sdr`, `si_sdr` and `bss_eval` (museval; minutes for each song); by default those of the run, else the first two. `sdr` is always scored, because
+            the trivial predictors are compared by it.
         out: folder for the results, not that of a run.
         overlap: part of a segment shared with the next, 0 to below 1; by default that of the run, else 0.5.
         model_name: how the model is called in the results. Defaults to its `name`.
@@ -95,15 +104,20 @@ def evaluate(
     require_writable(out / "summary.json")
     tracks, training = _open_data(model, data, subset, run.data)
     predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
-    metrics = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
+    streamed = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
     per_track, excerpts = [], []
-    for track in _counted(tracks, "evaluating"):
-        scores, excerpt = _score_track(model, track, predictors, metrics, overlap, hear=len(excerpts) < SONGS_TO_HEAR)
-        per_track.append(scores)
-        excerpts += [excerpt] if excerpt else []
+    with contextlib.ExitStack() as stack:
+        songs = stack.enter_context(WholeSongScores(out / subset, model.stems, model.sample_rate, model.channels)) if BSS_EVAL in metrics else None
+        for track in _counted(tracks, "evaluating"):
+            scores, excerpt = _score_track(model, track, predictors, streamed, overlap, len(excerpts) < SONGS_TO_HEAR, songs)
+            per_track.append(scores)
+            excerpts += [excerpt] if excerpt else []
+        if songs is not None:
+            museval = songs.results()
+            per_track = [replace(one, museval=museval[one.track]) for one in per_track]
     name = model_name or str(getattr(model, "name", type(model).__name__))
     head = {"model": name, "data": str(data), "subset": subset, "tracks": len(tracks)}
-    summary = head | summarise(per_track, model.stems, metrics) | {"notes": _notes(subset, predictors, per_track)}
+    summary = head | summarise(per_track, model.stems, streamed) | {"notes": _notes(subset, predictors, per_track)}
     summary["per_track"] = [_track_record(scores) for scores in per_track]
     print(score_text(summary), file=sys.stderr)
     write_json(out / "summary.json", summary)
@@ -126,6 +140,8 @@ def summarise(per_track: Sequence[TrackScores], stems: Sequence[str], metrics: S
         table[stem]["trivial_sdr_global"] = max(values[stem] for values in fitted.values())
         for metric in metrics:
             table[stem][METRIC_KEYS[metric]] = mean_of_defined(one.scores[metric][stem] for one in per_track)
+        for key in BSS_EVAL_KEYS:
+            table[stem][key] = median_of_defined(one.museval[stem][key] for one in per_track if one.museval)
     columns = {key: [table[stem][key] for stem in stems] for key in STEM_KEYS}
     mean = {key: mean_of_defined(values) for key, values in columns.items()}
     return {"stems": table, "mean": mean, "trivial": trivial}
@@ -137,14 +153,18 @@ def mean_of_defined(values: Iterable[float | None]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
+def median_of_defined(values: Iterable[float | None]) -> float | None:
+    """Median of the scores that are defined, None where none is: the convention of BSS Eval, over frames and over songs."""
+    defined = [value for value in values if value is not None]
+    return float(np.median(defined)) if defined else None
+
+
 def _check_names(subset: str, metrics: Sequence[str]) -> None:
     if subset not in SPLITS:
         raise UserError(f"`subset` is unknown. Received: subset={subset!r}. {did_you_mean(subset, SPLITS)}")
     for metric in metrics:
-        if metric not in TRACK_METRICS:
-            raise UserError(
-                f"`metrics` has an unknown name. Received: {metric!r}. {did_you_mean(metric, TRACK_METRICS)}"
-            )
+        if metric not in METRIC_NAMES:
+            raise UserError(f"`metrics` has an unknown name. Received: {metric!r}. {did_you_mean(metric, METRIC_NAMES)}")
 
 
 def _config_of(run_folder: str | Path | None) -> RunConfig:
@@ -166,22 +186,27 @@ def _open_data(model: Any, data: str, subset: str, trained_on: DataConfig) -> tu
 
 
 def _score_track(
-    model: Any, track: Any, predictors: TrivialPredictors, metrics: Sequence[str], overlap: float, hear: bool
+    model: Any, track: Any, predictors: TrivialPredictors, metrics: Sequence[str], overlap: float, hear: bool, songs: WholeSongScores | None
 ) -> tuple[TrackScores, Excerpt | None]:
     scores = {name: TRACK_METRICS[name](model.stems) for name in metrics}
     trivial = {name: TRACK_METRICS["sdr"](model.stems) for name in predictors.names}
     window = _window_to_hear(track, model.stems) if hear else slice(0, 0)
     heard, position = [], 0
+    whole = songs.song(track.name, track.samples) if songs is not None else None
     for estimate in separate_blocks(model, track.read_mixture, track.samples, overlap):
         length = estimate.shape[1]
         reference = _read_stems(track, model.stems, position, length)
         for score in scores.values():
             score.update(reference, estimate)
+        if whole is not None:
+            whole.add(reference, estimate)
         for name, guess in predictors.estimates(track.read_mixture, position, length, track.samples):
             trivial[name].update(reference, guess)
         # A copy: a slice would keep the whole block in memory.
         heard.append(estimate[:, max(window.start - position, 0) : max(window.stop - position, 0)].copy())
         position += length
+    if whole is not None:
+        whole.complete()
     seconds = track.samples / model.sample_rate
     results = [{name: score.result() for name, score in group.items()} for group in (scores, trivial)]
     excerpt = _excerpt(model, track, window, np.concatenate(heard, axis=1)) if hear else None
@@ -225,6 +250,8 @@ def _mean_by_stem(values: Sequence[Mapping[str, float] | None], stems: Sequence[
 
 def _track_record(scores: TrackScores) -> dict[str, Any]:
     keys = {METRIC_KEYS[metric]: values for metric, values in scores.scores.items()}
+    if scores.museval:
+        keys |= {key: {stem: values[key] for stem, values in scores.museval.items()} for key in BSS_EVAL_KEYS}
     stems = {stem: {key: values[stem] for key, values in keys.items()} for stem in scores.scores["sdr"]}
     mean = {key: mean_of_defined(values.values()) for key, values in keys.items()}
     return {"track": scores.track, "seconds": scores.seconds, "stems": stems, "mean": mean, "trivial": scores.trivial}
