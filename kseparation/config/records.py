@@ -67,9 +67,17 @@ class ComponentConfig(Record):
 
 
 class LossConfig(ComponentConfig):
-    """One part of the loss. `weight` multiplies it in the sum; with 0 it is logged as it is and does not count."""
+    """One part of the loss.
+
+    Args:
+        weight: multiplies it in the sum; with 0 it is logged as it is and does not count.
+        start_step: optimizer step from which it counts.
+        ramp_steps: optimizer steps in which its weight then rises to the full.
+    """
 
     weight: float = Field(1.0, ge=0)
+    start_step: int = Field(0, ge=0)
+    ramp_steps: int = Field(0, ge=0)
 
 
 class OptimizerConfig(ComponentConfig):

@@ -7,6 +7,7 @@ from keras import ops
 from kseparation.losses import Objective
 from kseparation.metrics import GlobalSDRMetric
 from kseparation.metrics.loss_part import LossPart
+from kseparation.metrics.step_count import StepCount
 
 
 class Handover:
@@ -30,6 +31,7 @@ class _Scores:
     def __init__(self, parts=(), others=()):
         self.parts = {name: LossPart(name=name) for name in parts}
         self.others = list(others)
+        self.micro_batches = StepCount(name="micro_batches") if self.parts else None
 
 
 @keras.saving.register_keras_serializable("kseparation")
@@ -78,7 +80,25 @@ class TrackedModel(keras.Model):
     @property
     def metrics(self):
         scores = getattr(self, "_scores", None)
-        return super().metrics + ([*scores.parts.values(), *scores.others] if scores else [])
+        return super().metrics + ([*scores.parts.values(), *scores.others, scores.micro_batches] if scores and scores.parts else [])
+
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        results.pop("micro_batches", None)
+        return results
+
+    def set_micro_batches(self, count: int) -> None:
+        """Tells how many micro-batches were trained on before, for the schedules of the loss."""
+        self._scores.micro_batches.count.assign(count)
+
+    def _step(self, training):
+        """Optimizer steps made before this one, None outside a training."""
+        if not training:
+            return None
+        counter = self._scores.micro_batches
+        before = ops.convert_to_tensor(counter.count)
+        counter.update_state()
+        return before // getattr(self.optimizer, "accumulate_steps", 1)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Adds up the loss parts, logs them, and makes a loss that is not finite visible to every gradient."""
@@ -89,10 +109,11 @@ class TrackedModel(keras.Model):
                 "`sample_weight` must be None where the loss is an `Objective`, which counts all items alike. Leave out `sample_weight` and `class_weight`; an item that "
                 f"shall count more can be given more often. Received: sample_weight={sample_weight}"
             )
+        step = self._step(training)
         parts = self.objective_parts(y)
         total = sum(parts.values())
         if self.loss is not None:
-            others = self.loss.parts(y, y_pred)
+            others = self.loss.parts(y, y_pred, step)
             parts, total = {**parts, **others}, total + self.loss.total(others)
         for penalty in self.losses:  # of layers
             total = total + ops.cast(ops.sum(penalty), "float32")

@@ -117,7 +117,7 @@ def build_model(config: RunConfig) -> keras.Model:
 
 def build_objective(config: RunConfig, model: keras.Model) -> Objective | None:
     """Returns the weighted sum of the losses of a config, None where the model's own objective is all there is."""
-    losses, weights = {}, {}
+    losses, weights, schedules = {}, {}, {}
     if not config.loss:
         if not model.objective_names():
             raise UserError(f"`loss` is empty, and the model `{config.model.name}` has no objective of its own. Received: []. Name one, such as - name: waveform_l1")
@@ -132,9 +132,9 @@ def build_objective(config: RunConfig, model: keras.Model) -> Objective | None:
                 f"{part.place} needs segments of {least} samples or more. Received: {segment_samples(config)} samples. "
                 "Use shorter windows, or a larger `data.segment_seconds`."
             )
-        losses[loss.name], weights[loss.name] = loss, part.weight
+        losses[loss.name], weights[loss.name], schedules[loss.name] = loss, part.weight, (part.start_step, part.ramp_steps)
     try:
-        return Objective(losses, weights)
+        return Objective(losses, weights, schedules)
     except ValueError as error:
         raise UserError(f"`loss`: {error}") from error
 

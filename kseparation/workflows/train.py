@@ -280,6 +280,7 @@ def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
             failures.append(error)
             raise
 
+    model.set_micro_batches(epoch * batches_per_epoch + first_batch)
     with SegmentStream(batches, batches_per_epoch, epoch, config.data.workers, first_batch) as source:
         try:
             model.fit(
