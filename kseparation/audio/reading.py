@@ -21,8 +21,9 @@ from kseparation.errors import UserError
 
 MAX_CHANNELS = 64
 SAMPLE_RATES = (100, 768_000)
-# Writers that cannot seek back (pipes) leave these in the size field: "as long as it lasts".
-_UNKNOWN_SIZE = 0x7FFF0000
+# Writers that cannot seek back (pipes) leave a size close below these in the size field: "as long as it lasts".
+_UNKNOWN_SIZES = (0x7FFFFFFF, 0xFFFFFFFF)
+_CLOSE = 0xFFFF
 _SIZE_CLAIM = re.compile(r"^\s*(?:data|SSND|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 
 logger = logging.getLogger("kseparation")
@@ -147,7 +148,7 @@ class AudioReader:
                 f"sample_rate={file.sample_rate}. If it has, its header is damaged: export it again."
             )
         claim = _SIZE_CLAIM.search(file.log)
-        if claim and int(claim[2]) < int(claim[1]) < _UNKNOWN_SIZE:
+        if claim and int(claim[2]) < int(claim[1]) and not any(0 <= size - int(claim[1]) <= _CLOSE for size in _UNKNOWN_SIZES):
             raise _truncated(self.path, int(claim[1]), int(claim[2]), "bytes of audio")
         samples = _decodable_samples(self.path, status.st_size, status.st_mtime_ns)
         if samples < 1:

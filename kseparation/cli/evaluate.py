@@ -14,7 +14,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("model", None, "Run folder or .keras file. Required.", flag_values=flags)
     absl_flags.DEFINE_string("data", "builtin", "builtin, or the root of a data set.", flag_values=flags)
     absl_flags.DEFINE_string("subset", "test", "Part of the data set.", flag_values=flags)
-    absl_flags.DEFINE_list("metrics", None, "sdr, si_sdr, comma-separated; else those of the run, else both.", flag_values=flags)
+    absl_flags.DEFINE_list("metrics", None, "sdr, si_sdr, bss_eval (museval, minutes a song), comma-separated; else those of the run, else sdr,si_sdr.", flag_values=flags)
     absl_flags.DEFINE_float(
         "overlap",
         None,
@@ -23,6 +23,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         upper_bound=0.99,
         flag_values=flags,
     )
+    absl_flags.DEFINE_string("baseline", None, "summary.json of another model on the same songs, or its folder: adds the differences.", flag_values=flags)
     absl_flags.DEFINE_string(
         "out", "results", "Folder for summary.json and report.html.", flag_values=flags
     )
@@ -44,6 +45,7 @@ def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, An
         overlap=flags.overlap,
         model_name=model_name(flags.model),
         run_folder=run,
+        baseline=flags.baseline,
     )
 
 

@@ -16,7 +16,8 @@ class MultiResolutionSTFT(keras.losses.Loss):
     """Compares magnitudes at several window lengths: their logarithms, themselves, and how much of the whole spectrum is missed.
 
     The phase does not count, so this fits beside a loss of waveforms, or where the phase is made up, as in a codec. The logarithm hears quiet partials as much as loud
-    ones. With its defaults it is `MultiResolutionSTFTLoss` of `auraloss`, but for the three window lengths.
+    ones. With its defaults it is `MultiResolutionSTFTLoss` of `auraloss` for windows of a
+    quarter overlap; that package takes the spectral convergence over the whole batch, this each item by itself.
 
     Args:
         windows: window lengths in samples, a quarter of which is the hop; each is averaged, and each of its terms is a part of its own in the logs.
@@ -70,7 +71,7 @@ class MultiResolutionSTFT(keras.losses.Loss):
             true, pred = (_floored_magnitude(*stft(audio, **transform), self.smallest_power) for audio in (y_true, y_pred))
             for term, weight in self.terms.items():
                 if weight:
-                    parts[f"{window}_{term}"] = weight / len(self.windows) * ops.mean(_TERMS[term](true, pred), axis=(1, 2))
+                    parts[f"{window}_{term}"] = weight / len(self.windows) * _TERMS[term](true, pred)
         return parts
 
     def call(self, y_true, y_pred):
@@ -81,14 +82,15 @@ class MultiResolutionSTFT(keras.losses.Loss):
 
 
 def _spectral_convergence(true, pred):
-    missed, whole = (ops.sum(ops.square(spectrum), axis=(-2, -1)) for spectrum in (true - pred, true))
+    # Over all stems and channels together: a silent stem of its own would be divided by nothing.
+    missed, whole = (ops.sum(ops.square(spectrum), axis=(1, 2, 3, 4)) for spectrum in (true - pred, true))
     equal = missed == 0  # where the root has no derivative
     return ops.where(equal, 0.0, ops.sqrt(ops.where(equal, 1.0, missed))) / ops.sqrt(whole)
 
 
-# Each takes magnitudes `(batch, stems, channels, frames, bins)` and gives `(batch, stems, channels)`.
+# Each takes magnitudes `(batch, stems, channels, frames, bins)` and gives `(batch,)`.
 _TERMS = {
     "spectral_convergence": _spectral_convergence,
-    "log_magnitude": lambda true, pred: ops.mean(ops.absolute(ops.log(true) - ops.log(pred)), axis=(-2, -1)),
-    "linear_magnitude": lambda true, pred: ops.mean(ops.absolute(true - pred), axis=(-2, -1)),
+    "log_magnitude": lambda true, pred: ops.mean(ops.absolute(ops.log(true) - ops.log(pred)), axis=(1, 2, 3, 4)),
+    "linear_magnitude": lambda true, pred: ops.mean(ops.absolute(true - pred), axis=(1, 2, 3, 4)),
 }

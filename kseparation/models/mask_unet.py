@@ -297,16 +297,16 @@ class MaskUNet(Separator):
 
 PRESETS = {
     # The network of the paper. Its hop of three quarters of a window leaves samples that hardly any frame hears, so it is half a window here.
-    "jansson": {"sample_rate": 8192, "channels": 1, "segment_samples": 65024, "window_samples": 1024, "hop_samples": 512},
+    "jansson": {"sample_rate": 8192, "channels": 1, "segment_samples": 64512, "window_samples": 1024, "hop_samples": 512},
     # Bins up to 11 kHz; without the normalisation that has no effect in the public code.
     "spleeter": {
         "stems": ("vocals", "drums", "bass", "other"),
-        "segment_samples": 523264,
+        "segment_samples": 522240,
         "window_samples": 4096,
         "hop_samples": 1024,
         "bins": 1024,
         "variant": "spleeter",
     },
     # Learns on two cores in minutes.
-    "small": {"segment_samples": 130048, "window_samples": 2048, "hop_samples": 1024, "filters": (8, 16, 32, 64, 128), "dropout": 0.0},
+    "small": {"segment_samples": 129024, "window_samples": 2048, "hop_samples": 1024, "filters": (8, 16, 32, 64, 128), "dropout": 0.0},
 }

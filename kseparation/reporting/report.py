@@ -18,7 +18,15 @@ from kseparation.reporting.plots import (
     spectrogram_figure,
 )
 from kseparation.reporting.report_data import Excerpt, ReportData
-from kseparation.reporting.score_table import TRIVIAL_TITLES, decibels, score_rows, verdict
+from kseparation.reporting.score_table import (
+    BSS_EVAL_TITLES,
+    COMPARED,
+    TRIVIAL_TITLES,
+    decibels,
+    interval_text,
+    score_rows,
+    verdict,
+)
 from kseparation.storage.atomic import write_text_atomic
 
 MAX_PAGE_BYTES = 8_000_000
@@ -82,6 +90,7 @@ def _environment() -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["decibels"] = decibels
+    environment.filters["interval"] = interval_text
     environment.filters["signed_decibels"] = lambda value: decibels(value, sign=True)
     return environment
 
@@ -90,6 +99,8 @@ def _scores(summary: Mapping) -> dict:
     return {
         "rows": score_rows(summary),
         "trivial": {name: TRIVIAL_TITLES[name] for name in summary["trivial"]},
+        "bss_eval": BSS_EVAL_TITLES if summary["mean"].get("sdr_museval_median") is not None else {},
+        "compared": {key: title for key, title in COMPARED.items() if key in summary.get("comparison", {}).get("mean", {})},
         "verdict": verdict(summary),
         "picture": _picture(lambda palette: score_figure(summary, palette), "SDR of each stem, song by song"),
     }

@@ -11,6 +11,9 @@ TRIVIAL_TITLES = {
     "constant_gain": "constant gain",
     "constant_mask": "constant mask",
 }
+# Scores of which differences are shown, with their titles.
+COMPARED = {"sdr_global": "SDR", "si_sdr": "SI-SDR", "sdr_museval_median": "museval SDR"}
+BSS_EVAL_TITLES = {"sdr_museval_median": "SDR", "isr": "ISR", "sir": "SIR", "sar": "SAR"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,25 @@ def score_text(summary: Mapping[str, Any]) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
+
+
+def comparison_text(comparison: Mapping[str, Any]) -> str:
+    """Returns the differences from a baseline for a terminal."""
+    rows = [[f"difference from {comparison['baseline']}", *COMPARED.values()]]
+    rows += [[stem, *(interval_text(scores.get(key)) for key in COMPARED)] for stem, scores in [*comparison["stems"].items(), ("mean", comparison["mean"])]]
+    kept = [column for column in range(len(rows[0])) if column == 0 or any(row[column] != "-" for row in rows[1:])]
+    rows = [[row[column] for column in kept] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    songs = f"{comparison['tracks']} songs of both, in dB; in brackets the {comparison['confidence']:.0%} interval by bootstrap over the songs"
+    return "\n".join([*(_line(row, widths) for row in rows), songs])
+
+
+def interval_text(difference: Mapping[str, float | None] | None) -> str:
+    """Formats a difference with its interval, a dash where there is none."""
+    if difference is None:
+        return "-"
+    interval = "" if difference["low"] is None else f" [{decibels(difference['low'], sign=True)}, {decibels(difference['high'], sign=True)}]"
+    return decibels(difference["difference"], sign=True) + interval
 
 
 def verdict(summary: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """From config to objects: the only place that knows both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -115,11 +115,16 @@ def build_model(config: RunConfig) -> keras.Model:
     return model
 
 
-def build_objective(config: RunConfig, model: keras.Model) -> Objective | None:
-    """Returns the weighted sum of the losses of a config, None where the model's own objective is all there is."""
+def build_objective(config: RunConfig, own_parts: Sequence[str] = ()) -> Objective | None:
+    """Returns the weighted sum of the losses of a config, None where the model's own objective is all there is.
+
+    Args:
+        config: the run.
+        own_parts: what the model adds to the loss by itself, its `objective_names`.
+    """
     losses, weights, schedules = {}, {}, {}
     if not config.loss:
-        if not model.objective_names():
+        if not own_parts:
             raise UserError(f"`loss` is empty, and the model `{config.model.name}` has no objective of its own. Received: []. Name one, such as - name: waveform_l1")
         return None
     for part in config.loss:

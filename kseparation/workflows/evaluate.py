@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +19,20 @@ from kseparation.errors import UserError, did_you_mean
 from kseparation.metrics import TRACK_METRICS
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import Excerpt, ReportData
-from kseparation.reporting.score_table import score_text
+from kseparation.reporting.score_table import comparison_text, score_text
 from kseparation.storage.atomic import require_writable, write_json
 from kseparation.storage.json_lines import read_json_lines
+from kseparation.workflows.comparison import compare_summaries, read_summary
 from kseparation.workflows.environment import describe_environment
+from kseparation.workflows.evaluation_summary import BSS_EVAL, TrackScores, summarise, track_record
 from kseparation.workflows.run_folder import CONFIG_FILE
-from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES, TrivialPredictors, fit_trivial_predictors
+from kseparation.workflows.trivial_predictors import TrivialPredictors, fit_trivial_predictors
 from kseparation.workflows.whole_song_scores import WholeSongScores
 from kseparation.workflows.whole_track import separate_blocks
 
-METRIC_KEYS = {"sdr": "sdr_global", "si_sdr": "si_sdr"}
-# Scored by museval on whole songs; its four scores have keys of their own.
-BSS_EVAL = "bss_eval"
-BSS_EVAL_KEYS = ("sdr_museval_median", "isr", "sir", "sar")
 METRIC_NAMES = (*TRACK_METRICS, BSS_EVAL)
-# The keys of a stem in summary.json; those that were not asked for are null.
-STEM_KEYS = (
-    "sdr_global", "mixture_sdr_global", "trivial_sdr_global", "sdr_museval_median", "isr", "sir", "sar", "si_sdr",
-)  # fmt: skip
 EXCERPT_SECONDS = 10
 SONGS_TO_HEAR = 2
-
-
-@dataclass(frozen=True)
-class TrackScores:
-    """The scores of one song, in dB.
-
-    Args:
-        track: name of the song.
-        seconds: its length.
-        scores: metric -> stem -> value of the model.
-        trivial: predictor -> stem -> global SDR.
-        museval: stem -> median over the frames of each of `BSS_EVAL_KEYS`, None where nothing is defined; empty where not asked for.
-    """
-
-    track: str
-    seconds: float
-    scores: Mapping[str, Mapping[str, float]]
-    trivial: Mapping[str, Mapping[str, float]]
-    museval: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -69,6 +44,7 @@ def evaluate(
     overlap: float | None = None,
     model_name: str | None = None,
     run_folder: str | Path | None = None,
+    baseline: str | Path | None = None,
 ) -> dict[str, Any]:
     """Separates every song of a subset, scores the stems, and writes `summary.json` and `report.html`.
 
@@ -85,10 +61,11 @@ def evaluate(
         overlap: part of a segment shared with the next, 0 to below 1; by default that of the run, else 0.5.
         model_name: how the model is called in the results. Defaults to its `name`.
         run_folder: of the training, for its settings of data and evaluation, and for the curves and the config in the report.
+        baseline: `summary.json` of another model, or its folder; the differences on the songs of both are then added, with intervals.
 
     Returns:
         what `summary.json` holds: `model`, `data`, `subset`, `tracks` (their number), `stems`, `mean`, `trivial`
-        (predictor -> stem -> mean over songs, null where it could not be fitted), `notes` and `per_track`.
+        (predictor -> stem -> mean over songs, null where it could not be fitted), `notes`, `per_track` and, with a baseline, `comparison`.
 
     Raises:
         UserError: unknown subset or metric, no songs, or a song lacks a stem of the model.
@@ -98,6 +75,7 @@ def evaluate(
     metrics = run.evaluation.metrics if metrics is None else metrics
     overlap = run.evaluation.overlap if overlap is None else overlap
     _check_names(subset, metrics)
+    other = None if baseline is None else read_summary(baseline)
     out = Path(out)
     if (out / CONFIG_FILE).is_file():
         raise UserError(f"`--out` is the folder of a run, whose summary and report would be lost. Received: {out}. Choose another, such as {out / 'evaluation'}.")
@@ -118,45 +96,15 @@ def evaluate(
     name = model_name or str(getattr(model, "name", type(model).__name__))
     head = {"model": name, "data": str(data), "subset": subset, "tracks": len(tracks)}
     summary = head | summarise(per_track, model.stems, streamed) | {"notes": _notes(subset, predictors, per_track)}
-    summary["per_track"] = [_track_record(scores) for scores in per_track]
+    summary["per_track"] = [track_record(scores) for scores in per_track]
+    if other is not None:
+        summary["comparison"] = compare_summaries(summary, other)
     print(score_text(summary), file=sys.stderr)
+    if other is not None:
+        print(comparison_text(summary["comparison"]), file=sys.stderr)
     write_json(out / "summary.json", summary)
     write_report(out / "report.html", _report_data(model, summary, excerpts, overlap, run_folder))
     return summary
-
-
-def summarise(per_track: Sequence[TrackScores], stems: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
-    """Means over songs: `stems` and their `mean` with the keys of `summary.json`, and `trivial`.
-
-    `trivial_sdr_global` of a stem is the highest mean over songs among the trivial predictors; in `mean` it is the
-    mean of that over stems.
-    """
-    trivial = {name: _mean_by_stem([one.trivial.get(name) for one in per_track], stems) for name in TRIVIAL_NAMES}
-    fitted = {name: values for name, values in trivial.items() if values is not None}
-    table = {}
-    for stem in stems:
-        table[stem] = dict.fromkeys(STEM_KEYS)
-        table[stem]["mixture_sdr_global"] = fitted["mixture"][stem]
-        table[stem]["trivial_sdr_global"] = max(values[stem] for values in fitted.values())
-        for metric in metrics:
-            table[stem][METRIC_KEYS[metric]] = mean_of_defined(one.scores[metric][stem] for one in per_track)
-        for key in BSS_EVAL_KEYS:
-            table[stem][key] = median_of_defined(one.museval[stem][key] for one in per_track if one.museval)
-    columns = {key: [table[stem][key] for stem in stems] for key in STEM_KEYS}
-    mean = {key: mean_of_defined(values) for key, values in columns.items()}
-    return {"stems": table, "mean": mean, "trivial": trivial}
-
-
-def mean_of_defined(values: Iterable[float | None]) -> float | None:
-    """Mean of the scores that are defined, None where none is: a silent stem has no scale-invariant SDR."""
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
-
-
-def median_of_defined(values: Iterable[float | None]) -> float | None:
-    """Median of the scores that are defined, None where none is: the convention of BSS Eval, over frames and over songs."""
-    defined = [value for value in values if value is not None]
-    return float(np.median(defined)) if defined else None
 
 
 def _check_names(subset: str, metrics: Sequence[str]) -> None:
@@ -238,23 +186,6 @@ def _excerpt(model: Any, track: Any, window: slice, heard: np.ndarray) -> Excerp
         references={stem: track.read(stem, window.start, length) for stem in model.stems},
         estimates=dict(zip(model.stems, heard, strict=True)),
     )
-
-
-def _mean_by_stem(values: Sequence[Mapping[str, float] | None], stems: Sequence[str]) -> dict[str, float] | None:
-    """Mean over songs for each stem, and the mean of those; None where the predictor could not be fitted."""
-    if None in values:
-        return None
-    means = {stem: float(np.mean([one[stem] for one in values])) for stem in stems}
-    return means | {"mean": float(np.mean(list(means.values())))}
-
-
-def _track_record(scores: TrackScores) -> dict[str, Any]:
-    keys = {METRIC_KEYS[metric]: values for metric, values in scores.scores.items()}
-    if scores.museval:
-        keys |= {key: {stem: values[key] for stem, values in scores.museval.items()} for key in BSS_EVAL_KEYS}
-    stems = {stem: {key: values[stem] for key, values in keys.items()} for stem in scores.scores["sdr"]}
-    mean = {key: mean_of_defined(values.values()) for key, values in keys.items()}
-    return {"track": scores.track, "seconds": scores.seconds, "stems": stems, "mean": mean, "trivial": scores.trivial}
 
 
 def _notes(subset: str, predictors: TrivialPredictors, per_track: Sequence[TrackScores]) -> list[str]:

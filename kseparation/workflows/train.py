@@ -41,6 +41,7 @@ from kseparation.workflows.build import (
     segment_samples,
 )
 from kseparation.workflows.environment import describe_environment
+from kseparation.workflows.memory_forecast import require_memory
 from kseparation.workflows.run_folder import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -89,6 +90,7 @@ def train(
         TrainingStopped: too many steps in a row were not finite.
     """
     check_components(config)
+    require_memory(config)
     if allow and run_dir is None and resume in RESUME:
         raise UserError(f"`--allow` belongs to a run that goes on. Received: {','.join(allow)}. Name the run: --run_dir or --resume=<folder>.")
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)
@@ -221,7 +223,7 @@ def _compiled_model(config):
     if jit == "auto":
         # Keras leaves XLA off on TensorFlow without a GPU, where a step takes half again as long without it; torch runs eagerly.
         jit = keras.backend.backend() in ("tensorflow", "jax")
-    model.compile(optimizer=optimizer, loss=build_objective(config, model), jit_compile=jit, auto_scale_loss=False)
+    model.compile(optimizer=optimizer, loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False)
     return model
 
 

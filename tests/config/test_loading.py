@@ -18,7 +18,7 @@ from kseparation.errors import UserError
 
 NAMES = st.text(min_size=1, max_size=8)
 KEYS = NAMES.filter(
-    lambda key: key not in {"place", "source", *OptimizerConfig.model_fields, *DataConfig.model_fields, "weight"}
+    lambda key: key not in {"place", "source", *OptimizerConfig.model_fields, *DataConfig.model_fields, *LossConfig.model_fields}
 )
 SCALARS = (
     st.none()
@@ -130,8 +130,8 @@ def test_every_problem_is_reported_at_once(write) -> None:
         "run.yaml:11: `training.ema` must be a finite number. Received: .nan",
         "run.yaml:12: `logging` must be a mapping of keys to values. Received: 5",
         "--set training.batch_size=0: `training.batch_size` must be greater than or equal to 1. Received: 0",
-        "--set evaluation.metrics=[sdr,sd]: `evaluation.metrics.1` must be 'sdr' or 'si_sdr'. "
-        "Received: 'sd'. Did you mean `sdr`? Valid: `sdr`, `si_sdr`.",
+        "--set evaluation.metrics=[sdr,sd]: `evaluation.metrics.1` must be 'sdr', 'si_sdr' or 'bss_eval'. "
+        "Received: 'sd'. Did you mean `sdr`? Valid: `sdr`, `si_sdr`, `bss_eval`.",
         "--set data.overlap=1: `data.overlap` must be less than 1. Received: 1",
     ]
     assert sorted(lines[1:]) == sorted(expected)
@@ -140,7 +140,8 @@ def test_every_problem_is_reported_at_once(write) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("loss: []", "run.yaml:1: `loss` must not be empty. Received: []"),
+        ("data: {stems: []}", "run.yaml:1: `data.stems` must not be empty. Received: []"),
+        ("loss: [{name: a, start_step: -1}]", "run.yaml:1: `loss.0.start_step` must be greater than or equal to 0. Received: -1"),
         ("augment: {name: gain}", "run.yaml:1: `augment` must be a list. Received: {'name': 'gain'}"),
         ("data: {stems: [a, a]}", "run.yaml:1: `data.stems` must not name anything twice; twice: `a`."),
         (

@@ -10,9 +10,9 @@ from kseparation.losses import MultiResolutionComplexSTFT, Objective, WaveformL1
 from tests.on_backend import compute, compute_parts
 
 
-def objective(windows=(64, 32), weights=None):
+def objective(windows=(64, 32), weights=None, schedules=None):
     spectral = MultiResolutionComplexSTFT(windows, 16, 1)
-    return Objective({"wave": WaveformL1(), "spectral": spectral}, weights)
+    return Objective({"wave": WaveformL1(), "spectral": spectral}, weights, schedules)
 
 
 def batch():
@@ -63,7 +63,40 @@ def test_config_round_trip_through_json():
     assert compute(again, *batch()) == compute(loss, *batch())
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ((3, 0), {0: 0, 2: 0, 3: 1, 9: 1}),
+        ((0, 4), {0: 0.25, 1: 0.5, 3: 1, 9: 1}),
+        ((2, 2), {0: 0, 1: 0, 2: 0.5, 3: 1, 9: 1}),
+        ((0, 0), {0: 1, 9: 1}),
+    ],
+)
+def test_a_scheduled_weight_is_off_rises_and_is_full(schedule, shares):
+    loss = objective(weights={"spectral": 0.5}, schedules={"spectral": schedule})
+    true, pred = batch()
+    full = compute(loss, true, pred)
+    wave, spectral = (compute(loss.losses[name], true, pred) * weight for name, weight in (("wave", 1.0), ("spectral", 0.5)))
+    assert full == pytest.approx(wave + spectral, rel=1e-5)  # outside a training
+    for step, share in shares.items():
+        parts = compute(lambda true, pred, step: loss.parts(true, pred, step), true, pred, np.int32(step))
+        assert parts["wave"] == pytest.approx(wave, rel=1e-5)
+        assert parts["spectral/64"] + parts["spectral/32"] == pytest.approx(share * spectral, rel=1e-5)
+
+
+def test_schedules_are_kept_by_the_config():
+    loss = objective(schedules={"spectral": (5, 7)})
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(loss))))
+    assert again.schedules == loss.schedules == {"spectral": (5, 7)}
+
+
 def test_words_of_errors():
+    with pytest.raises(ValueError, match="`schedules` names a loss that is not there. Received: wav. Did you mean `wave`"):
+        objective(schedules={"wav": (1, 1)})
+    with pytest.raises(ValueError, match="two numbers of steps from 0 on. Received: schedules.wave.=.-1, 2."):
+        objective(schedules={"wave": (-1, 2)})
+    with pytest.raises(ValueError, match="At least one loss must count from the first step"):
+        objective(weights={"wave": 0.0}, schedules={"spectral": (5, 0)})
     with pytest.raises(ValueError, match="`weights` names a loss that is not there. Received: waves. Did you mean `wave`"):
         objective(weights={"waves": 1.0})
     with pytest.raises(ValueError, match="`losses` needs at least one loss. Received: losses={}"):

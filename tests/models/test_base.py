@@ -6,6 +6,7 @@ import pytest
 
 from kseparation.losses import MultiResolutionComplexSTFT, Objective, WaveformL1
 from kseparation.models import Separator
+from kseparation.training import GuardedOptimizer
 from tests.on_backend import compute, numbers
 
 
@@ -65,6 +66,32 @@ def test_losses_of_layers_count():
     penalty = 100.0 * float(numbers(model.share)) ** 2
     assert penalty > 1 and after["total"] - before["total"] == pytest.approx(penalty, rel=1e-4)
     assert after["wave"] == before["wave"]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_schedules_of_losses_count_optimizer_steps_over_all_epochs(accumulate):
+    model = Halver(stems=("a", "b"), channels=1)
+    objective = Objective({"wave": WaveformL1(), "late": WaveformL1(name="late")}, schedules={"late": (3, 0)})
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.0), accumulate_steps=accumulate)
+    optimizer.build([])
+    model.compile(optimizer, objective, jit_compile=keras.backend.backend() != "torch")
+    mixture, stems = noise(2, 60, 1), noise(2, 2, 60, 1)
+    late = []
+
+    class Each(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            late.append(float(logs["late"]) > 0)
+
+    for steps in (2, 2 * accumulate):
+        model.fit(np.tile(mixture, (steps, 1, 1)), np.tile(stems, (steps, 1, 1, 1)), batch_size=2, shuffle=False, verbose=0, callbacks=[Each()])
+    count = 2 + 2 * accumulate
+    assert late == [index // accumulate >= 3 for index in range(count)] and (any(late) or accumulate == 2)
+    # A validation takes all weights full, and does not count.
+    assert model.evaluate(mixture, stems, verbose=0, return_dict=True)["late"] > 0
+    late.clear()
+    model.set_micro_batches(3 * accumulate - 1)
+    model.fit(np.tile(mixture, (2, 1, 1)), np.tile(stems, (2, 1, 1, 1)), batch_size=2, shuffle=False, verbose=0, callbacks=[Each()])
+    assert late == [False, True]
 
 
 def test_metrics_are_no_state_of_the_model():

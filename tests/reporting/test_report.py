@@ -140,3 +140,13 @@ def test_an_interrupted_page_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_report(tmp_path / "report.html", ReportData("run", history=HISTORY))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_of_museval_and_differences_have_tables_of_their_own(tmp_path, full_page):
+    scores = SDR | {"sdr_museval_median": 6.5, "isr": 7.25, "sir": 8.5, "sar": None}
+    difference = {"sdr_global": {"difference": 0.75, "low": -0.25, "high": 1.5}}
+    comparison = {"baseline": "older <1>", "tracks": 8, "confidence": 0.95, "stems": {"vocals": difference}, "mean": difference}
+    summary = SUMMARY | {"stems": {"vocals": scores}, "mean": scores, "comparison": comparison}
+    page = Page(write_report(tmp_path / "report.html", ReportData("A run", summary=summary)).read_text(encoding="utf-8"))
+    for words in ("BSS Eval", "6.50", "7.25", "Difference from older <1>", "+0.75 [-0.25, +1.50]", "8 songs that both"):
+        assert words in page.text and words not in full_page.text

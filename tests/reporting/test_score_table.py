@@ -2,7 +2,7 @@
 
 import pytest
 
-from kseparation.reporting.score_table import decibels, score_rows, score_text, verdict
+from kseparation.reporting.score_table import decibels, interval_text, score_rows, score_text, verdict
 
 
 def summary(model=(5.0, 1.0), best=(2.0, 3.0), fitted=True):
@@ -56,3 +56,9 @@ def test_the_verdict_is_plain_about_the_comparison(model, words):
 )
 def test_decibels(value, sign, text):
     assert decibels(value, sign) == text
+
+
+def test_differences_have_signs_and_intervals():
+    assert interval_text({"difference": 1.234, "low": -0.5, "high": 2.0}) == "+1.23 [-0.50, +2.00]"
+    assert interval_text({"difference": -1.0, "low": None, "high": None}) == "-1.00"
+    assert interval_text(None) == "-"

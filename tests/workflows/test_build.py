@@ -25,7 +25,7 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 def test_every_config_that_comes_along_is_sound(file: Path) -> None:
     config = load_config(file)
     build.check_components(config)
-    assert build.build_objective(config) is not None
+    assert (build.build_objective(config, ["own"]) is None) == (not config.loss)
     assert len(build.build_augmentations(config)) == len(config.augment)
     assert build.build_optimizer(config).averaging == config.training.ema
     assert config.model.arguments["preset"] in MODELS[config.model.name].presets()
@@ -66,7 +66,6 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     [
         ("training: {rematerialise: true}", "`training.rematerialise` is not available yet. Received: True. Remove it, or set it to false."),
         ("logging: {wandb: offline}", "`logging.wandb` is not available yet. Received: offline. Remove it, or set it to off."),
-        ("reproduce_failure: true", "`reproduce_failure` is not available yet. Received: True. Remove it, or set it to false."),
         ("training: {optimizer: {clipnorm: 1.0}}", "`training.optimizer.clipnorm` is not an argument of `adamw`"),
         ("training: {optimizer: {loss_scale_factor: 8}}", "`training.optimizer.loss_scale_factor` is not an argument of `adamw`"),
         ("loss: [{name: multi_resolution_complex_stft, preset: [bsmamba2]}]", "`loss.0.preset` must be a name. Received: ['bsmamba2']"),
@@ -108,6 +107,31 @@ def test_losses_are_weighted_and_named(tmp_path: Path) -> None:
     objective = build.build_objective(tiny_config(tmp_path))
     assert objective.weights == {"waveform_l1": 10.0, "multi_resolution_complex_stft": 1.0}
     assert objective.part_names() == ["waveform_l1", "multi_resolution_complex_stft/256", "multi_resolution_complex_stft/128"]
+
+
+def test_a_loss_may_begin_later_and_rise(tmp_path: Path) -> None:
+    objective = build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: magnitude_l1, weight: 2, start_step: 100, ramp_steps: 50}]"))
+    assert objective.schedules == {"magnitude_l1": (100, 50)} and objective.weights == {"waveform_l1": 1.0, "magnitude_l1": 2.0}
+    with pytest.raises(UserError, match="`loss`: At least one loss must count from the first step"):
+        build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1, start_step: 5}]"))
+
+
+def test_a_config_without_losses_needs_a_model_with_an_objective(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "loss: []")
+    assert build.build_objective(config, ["magnitude/vocals"]) is None
+    with pytest.raises(UserError, match="`loss` is empty, and the model `moises_light` has no objective of its own"):
+        build.build_objective(config)
+
+
+MISMATCH = "model: {name: mask_unet, preset: small, objective: ratio_mask, domain: log, target_domain: linear}\nloss: []\n"
+
+
+def test_domains_that_differ_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        build.build_model(loaded(tmp_path, MISMATCH))
+    assert "run.yaml:1: `model.target_domain` is known to break a training: the network sees log magnitudes and is compared with linear ones" in str(error.value)
+    with pytest.warns(UserWarning, match="It runs because `reproduce_failure` is true"):
+        build.build_model(loaded(tmp_path, MISMATCH + "reproduce_failure: true"))
 
 
 def test_a_loss_is_built_from_its_preset(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from kseparation.data import TrackFolder, builtin_music
 from kseparation.data.builtin import BuiltinSettings
 from kseparation.errors import CheckFailed, UserError
 from kseparation.workflows import evaluate as module
-from kseparation.workflows.evaluate import STEM_KEYS, TrackScores, evaluate, summarise
+from kseparation.workflows.evaluate import evaluate
+from kseparation.workflows.evaluation_summary import STEM_KEYS
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES
 
 RATE = 8000
@@ -287,18 +288,28 @@ def test_a_model_that_is_not_finite_fails_the_check(songs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_best_trivial_predictor_is_chosen_by_its_mean_over_songs():
-    def song(zeros, mixture):
-        return TrackScores("song", 1.0, {"sdr": {"a": 1.0}}, {"zeros": {"a": zeros}, "mixture": {"a": mixture}})
-
-    summary = summarise([song(0.0, 10.0), song(0.0, -12.0)], ["a"], ["sdr"])
-    assert summary["stems"]["a"]["trivial_sdr_global"] == 0.0
-    assert summary["trivial"]["mixture"] == {"a": -1.0, "mean": -1.0}
-    assert summary["trivial"]["constant_mask"] is None
-
-
 def test_a_run_is_not_overwritten_with_results(songs, tmp_path):
     (tmp_path / "config.yaml").write_text("task: separation")
     with pytest.raises(UserError, match="`--out` is the folder of a run"):
         evaluate(ScaledMixture(), str(songs), out=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_another_model_is_compared_with_on_the_songs_of_both(songs, result, tmp_path, no_report, capsys):
+    _, out = result
+    summary = evaluate(ScaledMixture({"vocals": 0.6, "bass": 0.2}), str(songs), out=tmp_path / "out", baseline=out)
+    comparison = summary["comparison"]
+    assert (comparison["baseline"], comparison["tracks"]) == ("scaled_mixture", 3)
+    expected = np.mean([one["stems"]["vocals"]["sdr_global"] for one in summary["per_track"]]) - result[0]["stems"]["vocals"]["sdr_global"]
+    assert comparison["stems"]["vocals"]["sdr_global"]["difference"] == pytest.approx(expected)
+    assert comparison["stems"]["bass"]["sdr_global"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["comparison"] == comparison
+    assert "difference from scaled_mixture" in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_none_is_refused_before_the_songs(songs, tmp_path):
+    (tmp_path / "summary.json").write_text("[1]")
+    for baseline, words in ((tmp_path, "is no summary of an evaluation"), (tmp_path / "none", "`--baseline` does not exist")):
+        with pytest.raises(UserError, match=words):
+            evaluate(ScaledMixture(), str(songs), out=tmp_path / "out", baseline=baseline)
+    assert not (tmp_path / "out").exists()
