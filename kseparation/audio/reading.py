@@ -6,6 +6,7 @@ it is opened.
 
 import functools
 import logging
+import mmap
 import os
 import re
 import stat
@@ -193,6 +194,8 @@ def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
     decoder = _open(path)
     try:
         claimed = decoder.claimed_samples
+        if decoder.format == "OGG":
+            _require_one_stream(path)
         if "lacks an end-of-stream bit" in decoder.log:
             logger.warning("`%s` ends without the mark of its end; it may have been cut short.", path)
         if decoder.in_order:
@@ -209,6 +212,18 @@ def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
         found = decoder.count()
         decoder.close()
     raise _truncated(path, claimed, found)
+
+
+def _require_one_stream(path: Path) -> None:
+    """Refuses ogg files that were joined end to end: of their streams, which may differ in rate and channels, libsndfile reads the first and drops the rest."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        begun = re.search(rb"OggS\x00[^\x02]", data)  # the first page that does not begin a stream
+        another = data.find(b"OggS\x00\x02", begun.start()) if begun else -1
+    if another >= 0:
+        raise UserError(
+            f"`{path}` holds several streams one after the other: one is required. Received: another one from byte {another} on. "
+            "Join them first, for example with `ffmpeg -i INPUT output.wav`."
+        )
 
 
 def _truncated(path: Path, claimed: int, found: int, unit: str = "samples") -> UserError:

@@ -96,7 +96,7 @@ class TrackedModel(keras.Model):
         if not training:
             return None
         counter = self._scores.micro_batches
-        before = ops.convert_to_tensor(counter.count)
+        before = ops.copy(ops.convert_to_tensor(counter.count))  # torch counts in place
         counter.update_state()
         return before // getattr(self.optimizer, "accumulate_steps", 1)
 

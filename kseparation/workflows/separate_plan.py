@@ -16,7 +16,8 @@ from kseparation.storage.atomic import read_json, require_writable
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 TEMPLATE_FIELDS = ("model", "track", "stem", "ext")
 CLIP_MODES = ("joint", "none")
-_FORBIDDEN = set('<>:"/\\|?*') | {chr(code) for code in [*range(32), 127]}
+# Besides what some system refuses, the marks that turn the direction of writing: they make a name look like another one.
+_FORBIDDEN = set('<>:"/\\|?*\u200e\u200f') | {chr(code) for code in [*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
 _MAX_NAME_BYTES = 200
 
 
@@ -149,8 +150,8 @@ def _expanded(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, str]]
         if not str(given):
             raise UserError("An input must not be empty. Received: ''. Name a file or a folder; `.` is the one you are in.")
         given = Path(given)
-        if not given.is_dir():
-            found.setdefault(given.resolve(), (given, _safe_name(given.stem)))
+        if not _is_folder(given):
+            found.setdefault(_resolved(given), (given, _safe_name(given.stem)))
             continue
         made = _made_before(given, out)
         audio = [path for path in sorted(given.rglob("*")) if _is_song(path, given, out)]
@@ -165,6 +166,21 @@ def _expanded(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, str]]
     if not found:
         raise UserError("Nothing to separate: at least one file or folder is required. Received: none.")
     return list(found.values())
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no system takes
+        return False
+
+
+def _resolved(path: Path) -> Path:
+    """The file behind links; a path that leads nowhere, as a link to itself does, is refused when it is opened."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return path
 
 
 def _is_song(path: Path, folder: Path, out: Path) -> bool:

@@ -73,7 +73,8 @@ def test_schedules_of_losses_count_optimizer_steps_over_all_epochs(accumulate):
     model = Halver(stems=("a", "b"), channels=1)
     objective = Objective({"wave": WaveformL1(), "late": WaveformL1(name="late")}, schedules={"late": (3, 0)})
     optimizer = GuardedOptimizer(keras.optimizers.SGD(0.0), accumulate_steps=accumulate)
-    optimizer.build([])
+    model.build((None, 60, 1))
+    optimizer.build(model.trainable_variables)
     model.compile(optimizer, objective, jit_compile=keras.backend.backend() != "torch")
     mixture, stems = noise(2, 60, 1), noise(2, 2, 60, 1)
     late = []

@@ -26,7 +26,7 @@ CASES = {
     "c06_no_batch": ("set", "training.batch_size=0", ["`training.batch_size` must be greater than or equal to 1. Received: 0"]),
     "c06_batch_beyond_all_memory": ("set", "training.batch_size=1000000000", ["`training.batch_size`", "takes at least", "this machine has", "Received: 1000000000"]),
     "c07_key_twice": ("text", "seed: 1\nseed: 2", ["`seed` is given twice"]),
-    "c08_tag_of_python": ("text", "seed: !!python/object/apply:os.system [touch here]", ["tags"]),
+    "c08_tag_of_python": ("text", "seed: !!python/object/apply:os.system [touch here]", ["the tag `tag:yaml.org,2002:python/object/apply:os.system` is not allowed: plain values only"]),
     "c09_alias_bomb": ("text", "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")), ["alias"]),
     "c10_out_of_the_run": ("set", "data.root=../../../etc", ["`data.root` is not a folder"]),
     "c11_variables_stay_text": ("set", "data.root=$HOME", ["`data.root` is not a folder. Received: $HOME"]),
@@ -47,7 +47,7 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.chdir(tmp_path)
     config = write_config(tmp_path)
     if kind == "text":
-        config.write_text(text if text.startswith(("model", "a:")) else f"{text}\n{config.read_text()}" if "seed" not in text else f"{config.read_text()}{text}\n")
+        config.write_text(text if text.startswith(("model", "a:")) else f"{text}\n{config.read_text()}" if "seed: 1" not in text and "!!" not in text else f"{config.read_text()}{text}\n")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     overrides = [f"--set={text}"] if kind == "set" else []
     assert main(["train", f"--config={config}", "--run_dir=run", *overrides]) == 2
