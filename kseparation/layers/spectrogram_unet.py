@@ -1,6 +1,7 @@
 """The convolutional U-Net of magnitude masks: strided convolutions down, transposed ones up, skips between."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from kseparation.errors import did_you_mean
@@ -142,7 +143,7 @@ class SpectrogramUNet(keras.layers.Layer):
     def set_output_bias(self, bias: float) -> None:
         """Sets the last bias of a built layer: with weights near zero it is the whole output."""
         last = self.last or self.up[0]
-        last.bias.assign(ops.full_like(last.bias, bias))
+        last.bias.assign(np.full(last.bias.shape, bias, "float32"))
 
     def compute_output_shape(self, features_shape):
         return (*features_shape[:3], self.outputs)

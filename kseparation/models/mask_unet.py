@@ -1,5 +1,6 @@
 """Separation by a mask on the magnitudes: a U-Net looks at the spectrogram of the mixture, its phase is kept."""
 
+import math
 from typing import Literal
 
 import keras
@@ -25,7 +26,7 @@ def to_domain(magnitude, domain: str):
     """Returns magnitudes as a network sees them: as they are, or their logarithm on [0, 1]."""
     if domain == "linear":
         return magnitude
-    logarithm = ops.log(ops.maximum(magnitude, np.exp(LOG_FLOOR)))
+    logarithm = ops.log(ops.maximum(magnitude, math.exp(LOG_FLOOR)))
     return (ops.minimum(logarithm, LOG_CEILING) - LOG_FLOOR) / (LOG_CEILING - LOG_FLOOR)
 
 
@@ -33,7 +34,7 @@ def from_domain(value, domain: str):
     """The inverse of `to_domain`; the floor of the logarithm is silence."""
     if domain == "linear":
         return value
-    return ops.exp(value * (LOG_CEILING - LOG_FLOOR) + LOG_FLOOR) - np.exp(LOG_FLOOR)
+    return ops.exp(value * (LOG_CEILING - LOG_FLOOR) + LOG_FLOOR) - math.exp(LOG_FLOOR)
 
 
 def ratio_mask(stem, mixture):
