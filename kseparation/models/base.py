@@ -178,6 +178,9 @@ class Separator(TrackedModel):
         Returns:
             float32 `(batch, stems, samples, channels)`.
         """
+        if keras.backend.backend() == "tensorflow" and not self.compiled and self.predict_function is None:
+            # Keras leaves XLA off on a machine without a GPU, where a segment takes a third longer without it (`benchmarks/separation.py`).
+            self.jit_compile = True
         return np.asarray(self.predict_on_batch(mixtures), dtype="float32")
 
     def compute_output_shape(self, mixture_shape):

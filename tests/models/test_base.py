@@ -35,6 +35,16 @@ def test_segments_are_separated_in_numpy():
     assert result.shape == model.compute_output_shape(mixtures.shape) == (3, 2, 50, 1)
 
 
+def test_segments_are_separated_by_compiled_code_where_that_is_faster():
+    model = Halver(stems=("a", "b"), channels=1)
+    model.predict_segments(noise(1, 50, 1))
+    assert model.jit_compile == (keras.backend.backend() in ("tensorflow", "jax"))
+    trained = Halver(stems=("a", "b"), channels=1)
+    trained.compile(keras.optimizers.SGD(0.0), Objective({"wave": WaveformL1()}), jit_compile=False)
+    trained.predict_segments(noise(1, 50, 1))
+    assert not trained.jit_compile  # as it was compiled
+
+
 def test_loss_parts_and_sdr_are_logged_in_training_and_validation():
     model = Halver(stems=("a", "b"), channels=1)
     spectral = MultiResolutionComplexSTFT((16, 8), 4, 1)

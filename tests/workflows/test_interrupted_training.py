@@ -12,7 +12,7 @@ import pytest
 from kseparation.storage.checkpoints import CheckpointStore
 from tests.tiny_run import COMMAND, child_environment, write_config
 
-EPOCHS, STEPS = 7, 15
+EPOCHS, STEPS = 7, 25
 # All kinds of state: statistics, seeds of dropout, averages, accumulated gradients, moments.
 MODEL = {"name": "tiny_separator", "dropout": 0.3}
 
