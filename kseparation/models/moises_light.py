@@ -256,13 +256,13 @@ class MoisesLight(Separator):
 
     def _along_frames(self, features, transformer, training):
         frames, bins, channels = ops.shape(features)[1], features.shape[2], features.shape[3]
-        turned = ops.reshape(ops.transpose(features, (0, 2, 1, 3)), (-1, frames, channels))
+        turned = _sequences(ops.transpose(features, (0, 2, 1, 3)), frames)
         turned = ops.reshape(transformer(turned, training=training), (-1, bins, frames, channels))
         return ops.transpose(turned, (0, 2, 1, 3))
 
     def _along_bins(self, features, transformer, training):
         frames, bins, channels = ops.shape(features)[1], features.shape[2], features.shape[3]
-        flat = transformer(ops.reshape(features, (-1, bins, channels)), training=training)
+        flat = transformer(_sequences(features, bins), training=training)
         return ops.reshape(flat, (-1, frames, bins, channels))
 
     def _fold(self, features):
@@ -351,3 +351,9 @@ class MoisesLight(Separator):
             "output": self.output_kind,
             "dropout": self.dropout,
         }
+
+
+def _sequences(features, length):
+    """Lays out features as `(sequences, length, channels)`. Torch would keep the view of a transposed tensor, which slows down all that follows; flattened, it is copied once."""
+    channels = features.shape[-1]
+    return ops.reshape(ops.reshape(features, (-1, channels)), (-1, length, channels))

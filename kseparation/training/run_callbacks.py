@@ -121,13 +121,13 @@ class LogSteps(keras.callbacks.Callback):
         values = {name.removeprefix(VALIDATION): float(value) for name, value in (logs or {}).items() if name.startswith(VALIDATION)}
         finite = [value for value in self._in_epoch if np.isfinite(value)]
         mean = float(np.mean(finite)) if finite else float("nan")
-        line = f"epoch {epoch + 1}/{self.epochs}  step {self.step}  loss {mean:.4f}"
+        line = f"epoch {epoch + 1}/{self.epochs}  step {self.step}  loss {mean:.4g}"
         if values:
             values.pop(KERAS_MEAN, None)
             score = values.pop("sdr", float("nan"))
             named = self._named(values)
             self.log.event("validation", self.step, epoch, **named, sdr_segments=score)
-            line += f"  validation loss {named['loss']:.4f}  segment SDR {score:.2f} dB"
+            line += f"  validation loss {named['loss']:.4g}  segment SDR {score:.2f} dB"
             if self.tensorboard is not None:
                 for name, value in {**named, "sdr_segments": score}.items():
                     if np.isfinite(value):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kseparation.audio.files import AudioReader, audio_info, read_audio, write_audio
+from kseparation.audio.files import AudioReader, audio_info, read_audio
 from kseparation.cli.main import main
 from tests.separating import Shares, noise
 
