@@ -35,6 +35,8 @@ LAYERS = {
     "spectrogram_unet": Row(
         {"filters": (3, 4), "outputs": 2, "variant": "spleeter", "output_activation": "softplus", "output_bias": -0.5, "dropout": 0.1}, ((8, 13, 2),)
     ),
+    "strided_convolution": Row({"filters": 3, "bias": 0.5}, ((4, 7, 2),)),
+    "transposed_convolution": Row({"filters": 3, "bias": 0.5}, ((4, 6, 2),)),
     "time_frequency_dense_block": Row({"convolutions": 1, "kernel_size": 5, "bands": 2}, ((4, 8, 4),)),
 }
 

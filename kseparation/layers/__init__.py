@@ -8,6 +8,7 @@ from kseparation.layers.rms_norm import RMSNorm
 from kseparation.layers.rotary_attention import RotaryAttention, RotaryTransformer
 from kseparation.layers.spectrogram import STFT, InverseSTFT
 from kseparation.layers.spectrogram_unet import SpectrogramUNet
+from kseparation.layers.strided_convolution import StridedConvolution, TransposedConvolution
 from kseparation.layers.time_frequency_dense import BandConvolutionUnit, FrequencyDense, TimeFrequencyDenseBlock
 
 LAYERS = {
@@ -25,6 +26,8 @@ LAYERS = {
     "rotary_attention": RotaryAttention,
     "rotary_transformer": RotaryTransformer,
     "spectrogram_unet": SpectrogramUNet,
+    "strided_convolution": StridedConvolution,
+    "transposed_convolution": TransposedConvolution,
     "time_frequency_dense_block": TimeFrequencyDenseBlock,
 }
 

@@ -7,10 +7,10 @@ from keras import ops
 from kseparation.errors import did_you_mean
 from kseparation.layers.finite_batch_normalization import FiniteBatchNormalization
 from kseparation.layers.seeded_dropout import seeded_dropout
+from kseparation.layers.strided_convolution import StridedConvolution, TransposedConvolution
 
 VARIANTS = ("jansson", "spleeter")
 OUTPUT_ACTIVATIONS = ("sigmoid", "softplus", "linear")
-KERNEL_SIZE = 5
 LEAK = 0.2
 # So many levels of the decoder, from the coarsest on, drop features in training.
 DROPPING_LEVELS = 3
@@ -71,12 +71,11 @@ class SpectrogramUNet(keras.layers.Layer):
         # What a spleeter-like decoder paints is one map, from which the last convolution makes the outputs.
         widths = [1 if spleeter else self.outputs, *self.filters[:-1]]
         levels = len(self.filters)
-        last_bias = keras.initializers.Constant(self.output_bias)
-        self.down = [self._layer(keras.layers.Conv2D, f"down_{level}", width) for level, width in enumerate(self.filters)]
+        self.down = [self._layer(StridedConvolution, f"down_{level}", width) for level, width in enumerate(self.filters)]
         # The deepest level of a spleeter-like encoder hands its raw features to the decoder: a normalisation would have no effect.
         self.down_norms = [self._norm(f"down_norm_{level}") for level in range(levels - 1 if spleeter else levels)]
         self.up = [
-            self._layer(keras.layers.Conv2DTranspose, f"up_{level}", width, **({"bias_initializer": last_bias} if not level and not spleeter else {}))
+            self._layer(TransposedConvolution, f"up_{level}", width, bias=0.0 if level or spleeter else self.output_bias)
             for level, width in enumerate(widths)
         ]
         self.up_norms = [self._norm(f"up_norm_{level}") if level or spleeter else None for level in range(levels)]
@@ -85,12 +84,11 @@ class SpectrogramUNet(keras.layers.Layer):
         self.last = None
         if spleeter:
             self.last = keras.layers.Conv2D(
-                self.outputs, 4, dilation_rate=2, padding="same", bias_initializer=last_bias, dtype=self.dtype_policy, name="last"
+                self.outputs, 4, dilation_rate=2, padding="same", bias_initializer=keras.initializers.Constant(self.output_bias), dtype=self.dtype_policy, name="last"
             )
 
     def _layer(self, layer, name, width, **arguments):
-        initializer = "he_uniform"
-        return layer(width, KERNEL_SIZE, strides=2, padding="same", kernel_initializer=initializer, dtype=self.dtype_policy, name=name, **arguments)
+        return layer(width, dtype=self.dtype_policy, name=name, **arguments)
 
     def _norm(self, name):
         return FiniteBatchNormalization(momentum=0.99, epsilon=1e-3, dtype=self.dtype_policy, name=name)
