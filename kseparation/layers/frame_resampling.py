@@ -5,7 +5,6 @@ from keras import ops
 
 from kseparation.layers.finite_batch_normalization import FiniteBatchNormalization
 from kseparation.layers.initializers import FanInUniform
-from kseparation.ops.linear import linear
 
 
 @keras.saving.register_keras_serializable("kseparation")
@@ -41,7 +40,7 @@ class FrameDownsample(keras.layers.Layer):
 
         def join(kernel, bias):
             kernel = ops.cast(kernel, self.compute_dtype)
-            joined = linear(pairs[:, :, 0], kernel[0]) + linear(pairs[:, :, 1], kernel[1])
+            joined = ops.matmul(pairs[:, :, 0], kernel[0]) + ops.matmul(pairs[:, :, 1], kernel[1])
             return joined if bias is None else joined + ops.cast(bias, self.compute_dtype)
 
         return ops.relu(self.normalization.of_linear(join, self.kernel, self.bias, training))
@@ -82,7 +81,7 @@ class FrameUpsample(keras.layers.Layer):
 
         def double(kernel, bias):
             kernel = ops.cast(kernel, self.compute_dtype)
-            halves = [linear(features, kernel[0]), linear(features, kernel[1])]
+            halves = [ops.matmul(features, kernel[0]), ops.matmul(features, kernel[1])]
             doubled = ops.reshape(ops.stack(halves, axis=2), (-1, 2 * frames, features.shape[2], self.filters))
             return doubled if bias is None else doubled + ops.cast(bias, self.compute_dtype)
 

@@ -8,7 +8,6 @@ from kseparation.layers.initializers import FanInUniform
 from kseparation.layers.rms_norm import RMSNorm
 from kseparation.layers.seeded_dropout import seeded_dropout
 from kseparation.ops.attention import attend
-from kseparation.ops.linear import linear
 
 THETA = 10000.0
 
@@ -76,7 +75,7 @@ class RotaryAttention(keras.layers.Layer):
         inner = self.heads * self.head_size
         # One product for all: a matrix as narrow as the gate's costs as much time alone as a wide one.
         weights = ops.cast(ops.concatenate([self.query_key_value, self.gate], axis=1), self.compute_dtype)
-        projected = linear(normed, weights)
+        projected = ops.matmul(normed, weights)
         turned = rotate(ops.reshape(projected[..., : 2 * inner], (-1, positions, 2 * self.heads, self.head_size)))
         query, key = turned[:, :, : self.heads], turned[:, :, self.heads :]
         value = ops.reshape(projected[..., 2 * inner : 3 * inner], (-1, positions, self.heads, self.head_size))
@@ -87,7 +86,7 @@ class RotaryAttention(keras.layers.Layer):
         gate = projected[..., 3 * inner :] + ops.cast(self.gate_bias, self.compute_dtype)
         attended = attended * ops.sigmoid(gate)[..., None]
         attended = ops.reshape(attended, (-1, positions, inner))
-        projected = linear(attended, ops.cast(self.output_projection, self.compute_dtype))
+        projected = ops.matmul(attended, ops.cast(self.output_projection, self.compute_dtype))
         if self.drop is not None:
             projected = self.drop(projected, training=training)
         return sequence + projected
@@ -138,9 +137,9 @@ class RotaryTransformer(keras.layers.Layer):
             return ops.cast(variable, self.compute_dtype)
 
         sequence = self.attention(sequence, training=training)
-        hidden = linear(self.norm(sequence), weight(self.expand)) + weight(self.expand_bias)
+        hidden = ops.matmul(self.norm(sequence), weight(self.expand)) + weight(self.expand_bias)
         hidden = ops.gelu(hidden, approximate=False)
-        hidden = linear(hidden, weight(self.contract)) + weight(self.contract_bias)
+        hidden = ops.matmul(hidden, weight(self.contract)) + weight(self.contract_bias)
         if self.drop is not None:
             hidden = self.drop(hidden, training=training)
         return sequence + hidden

@@ -6,7 +6,6 @@ from keras import ops
 from kseparation.layers.band_convolution import BandConvolution
 from kseparation.layers.finite_batch_normalization import FiniteBatchNormalization
 from kseparation.layers.initializers import FanInUniform
-from kseparation.ops.linear import linear
 
 # Width of the dense layer's waist as a share of the bins; 8 in TFC-TDF v3 and in Moises-Light.
 WAIST_FACTOR = 8
@@ -89,7 +88,7 @@ class FrequencyDense(keras.layers.Layer):
         return ops.transpose(wide, (0, 1, 3, 2))
 
     def _dense(self, turned, kernel, bias, normalization, training):
-        product = linear(turned, ops.cast(kernel, self.compute_dtype))
+        product = ops.matmul(turned, ops.cast(kernel, self.compute_dtype))
         if training:
             return normalization(product + ops.cast(bias, self.compute_dtype), training=True)
         scale, shift = normalization.scale_and_shift()
