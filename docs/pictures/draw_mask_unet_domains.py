@@ -2,7 +2,7 @@
 
     python docs/pictures/draw_mask_unet_domains.py RUN... > docs/pictures/mask_unet_domains.svg
 
-Each RUN is a run folder, and its name is the label.
+Each of the four RUN is a run folder, and its name is the label.
 """
 
 import json
@@ -15,16 +15,19 @@ COLOURS = ("#c0392b", "#0072b2", "#009e73", "#b8860b")
 
 
 def validations(run: Path) -> list[dict]:
-    """The validation events of a run."""
+    """The validation events of a run, as far as they are finite."""
     events = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [event for event in events if event["kind"] == "validation"]
+    found = [event for event in events if event["kind"] == "validation" and event["loss"] is not None]
+    if not found:
+        sys.exit(f"{run} has no finite validation to draw.")
+    return found
 
 
 def main(runs: list[Path]) -> None:
     """Writes the picture to standard output."""
     figure = Figure((8.4, 3.2), layout="constrained")
     loss, score = figure.subplots(1, 2)
-    for run, colour in zip(runs, COLOURS, strict=False):
+    for run, colour in zip(runs, COLOURS, strict=True):
         events = validations(run)
         steps = [event["step"] for event in events]
         label = run.name.replace("_", " ")

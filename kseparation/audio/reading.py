@@ -22,6 +22,11 @@ from kseparation.errors import UserError
 
 MAX_CHANNELS = 64
 SAMPLE_RATES = (100, 768_000)
+# A day and some hours. A few megabytes of silence may unfold to any length.
+MAX_SECONDS = 100_000
+# From here on the length in a header says that its writer did not know it: all ones in a FLAC, or what libsndfile makes of zeros.
+_UNKNOWN_SAMPLES = 2**36 - 1
+_PROTECTED = (b"ftypM4P", b"drms", b"drmi", b"enca", b"encv", b"pssh")
 # Writers that cannot seek back (pipes) leave a size close below these in the size field: "as long as it lasts".
 _UNKNOWN_SIZES = (0x7FFFFFFF, 0xFFFFFFFF)
 _CLOSE = 0xFFFF
@@ -154,6 +159,10 @@ class AudioReader:
         samples = _decodable_samples(self.path, status.st_size, status.st_mtime_ns)
         if samples < 1:
             raise UserError(f"`{self.path}` holds no sound: at least one sample is required. Received: samples=0.")
+        if samples > MAX_SECONDS * file.sample_rate:
+            raise UserError(
+                f"`{self.path}` lasts longer than {MAX_SECONDS:,} seconds, a little more than a day. Received: {samples / file.sample_rate:,.0f} s or more. Cut it into parts."
+            )
         return AudioInfo(self.path, file.sample_rate, samples, file.channels, file.format, file.subtype)
 
 
@@ -181,6 +190,11 @@ def _open(path: Path) -> Decoder:
     except OSError as error:
         raise UserError(f"`{path}` cannot be read: {error.strerror}. Check its permissions.") from None
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile takes `.raw` for headerless samples
+        if _is_protected(path):
+            raise UserError(
+                f"`{path}` is protected against copying (DRM): only the program that it was bought for can play it. Received: an encrypted MPEG-4 file. "
+                "Buy or export it without the protection."
+            ) from None
         reason = str(getattr(error, "error_string", "headerless samples have no known rate")).rstrip(".")
         raise UserError(
             f"`{path}` is not an audio file that can be read: wav, flac, ogg, mp3 or aiff is required. "
@@ -193,15 +207,17 @@ def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
     """Returns how many samples there are; remembered for this size and time, since data loading opens a file often."""
     decoder = _open(path)
     try:
-        claimed = decoder.claimed_samples
+        claimed, limit = decoder.claimed_samples, MAX_SECONDS * decoder.sample_rate
         if decoder.format == "OGG":
             _require_one_stream(path)
         if "lacks an end-of-stream bit" in decoder.log:
             logger.warning("`%s` ends without the mark of its end; it may have been cut short.", path)
+        if claimed >= _UNKNOWN_SAMPLES:
+            logger.warning("`%s` does not say how long it is; it has been read to its end.", path)
+            return decoder.count(limit)
         if decoder.in_order:
-            # The claim of an mp3 without a table of contents is an estimate from its size, tags at its end included.
-            found = decoder.count()
-            if claimed - found <= max(4 * 1152, claimed // 100):
+            found = decoder.count(limit)
+            if found > limit or claimed - found <= max(4 * 1152, claimed // 100):
                 return found
         elif claimed < 1 or len(decoder.read(claimed - 1, 1)):
             return claimed
@@ -212,6 +228,12 @@ def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
         found = decoder.count()
         decoder.close()
     raise _truncated(path, claimed, found)
+
+
+def _is_protected(path: Path) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(65536)
+    return head[4:8] == b"ftyp" and any(mark in head for mark in _PROTECTED)
 
 
 def _require_one_stream(path: Path) -> None:

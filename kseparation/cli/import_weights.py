@@ -42,7 +42,8 @@ def pairs(text: str) -> list[str]:
 
 
 def _text(result: dict[str, Any]) -> str:
-    return f"{result['model']}  {result['preset'] or 'no preset'}  {', '.join(result['stems'])}  {result['parameters']:,} parameters"
+    assumed = f"hop {result['hop_samples']}, output {result['output']}"
+    return f"{result['model']}  {result['preset'] or 'no preset'}  {', '.join(result['stems'])}  {assumed}  {result['parameters']:,} parameters"
 
 
 VERB = Verb("import_weights", "Turns weights that were trained in PyTorch into a .keras file.", _define, _run, show=_text)

@@ -6,14 +6,18 @@ from keras import ops
 
 from kseparation.errors import did_you_mean
 from kseparation.layers.finite_batch_normalization import FiniteBatchNormalization
+from kseparation.layers.initializers import HE_GAIN, FanInUniform
 from kseparation.layers.seeded_dropout import seeded_dropout
 from kseparation.layers.strided_convolution import StridedConvolution, TransposedConvolution
 
 VARIANTS = ("jansson", "spleeter")
 OUTPUT_ACTIVATIONS = ("sigmoid", "softplus", "linear")
 LEAK = 0.2
+LAST_KERNEL_SIZE = 4
 # So many levels of the decoder, from the coarsest on, drop features in training.
 DROPPING_LEVELS = 3
+# Of the last kernel, where the bias shall decide what comes out first.
+SMALL_START = 0.1
 
 
 @keras.saving.register_keras_serializable("kseparation")
@@ -32,7 +36,8 @@ class SpectrogramUNet(keras.layers.Layer):
         output_bias: start value of the last bias.
         dropout: share of features dropped in the three coarsest levels of the decoder in training, in [0, 1).
 
-    Input shape: `(batch, frames, bins, channels)`, frames a multiple of `2 ** len(filters)`. Output shape: `(batch, frames, bins, outputs)`.
+    Input shape: `(batch, frames, bins, channels)`, frames a multiple of `2 ** len(filters)`. Output shape: `(batch, frames, bins, outputs)`,
+    float32.
 
     References: Jansson et al. 2017, Singing voice separation with deep U-Net convolutional networks (ISMIR); Hennequin et al. 2020, Spleeter (JOSS 5, 2154).
     """
@@ -84,7 +89,14 @@ class SpectrogramUNet(keras.layers.Layer):
         self.last = None
         if spleeter:
             self.last = keras.layers.Conv2D(
-                self.outputs, 4, dilation_rate=2, padding="same", bias_initializer=keras.initializers.Constant(self.output_bias), dtype=self.dtype_policy, name="last"
+                self.outputs,
+                LAST_KERNEL_SIZE,
+                dilation_rate=2,
+                padding="same",
+                kernel_initializer=FanInUniform(LAST_KERNEL_SIZE**2, HE_GAIN),
+                bias_initializer=keras.initializers.Constant(self.output_bias),
+                dtype=self.dtype_policy,
+                name="last",
             )
 
     def _layer(self, layer, name, width, **arguments):
@@ -110,6 +122,9 @@ class SpectrogramUNet(keras.layers.Layer):
             self.last.build((None, None, None, channels))
 
     def call(self, features, training=False):
+        frames, multiple = ops.shape(features)[1], 2 ** len(self.filters)
+        if isinstance(frames, int) and frames % multiple:
+            raise ValueError(f"The number of frames must be a multiple of {multiple}, two for each level. Received: features of shape {tuple(features.shape)}")
         bins = [features.shape[2]]
         skips = []
         for level, layer in enumerate(self.down):
@@ -126,6 +141,7 @@ class SpectrogramUNet(keras.layers.Layer):
                 features = ops.concatenate([skips.pop(), features], axis=-1)
         if self.last is not None:
             features = self.last(features)
+        features = ops.cast(features, "float32")  # half precision knows no masks between 0.996 and 1
         return features if self.output_activation == "linear" else getattr(ops, self.output_activation)(features)
 
     def _rectified(self, features):
@@ -138,10 +154,11 @@ class SpectrogramUNet(keras.layers.Layer):
         features = norm(ops.elu(features), training=training) if self.variant == "spleeter" else ops.relu(norm(features, training=training))
         return features if self.drops[level] is None else self.drops[level](features, training=training)
 
-    def set_output_bias(self, bias: float) -> None:
-        """Sets the last bias of a built layer: with weights near zero it is the whole output."""
+    def start_at(self, bias: float) -> None:
+        """Sets the last bias of a built, untrained layer, and makes the kernel before it so small that the bias decides."""
         last = self.last or self.up[0]
         last.bias.assign(np.full(last.bias.shape, bias, "float32"))
+        last.kernel.assign(ops.convert_to_tensor(last.kernel) * SMALL_START)
 
     def compute_output_shape(self, features_shape):
         return (*features_shape[:3], self.outputs)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kseparation.layers.initializers import HE_GAIN, FanInUniform
+
 KERNEL_SIZE = 5
 
 
@@ -16,8 +18,8 @@ class _StrideTwo(keras.layers.Layer):
         self.filters = filters
         self.start_bias = bias
 
-    def _add_weights(self, kernel_shape):
-        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_uniform", name="kernel")
+    def _add_weights(self, kernel_shape, fan_in):
+        self.kernel = self.add_weight(shape=kernel_shape, initializer=FanInUniform(fan_in, HE_GAIN), name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer=keras.initializers.Constant(self.start_bias), name="bias")
 
     def get_config(self):
@@ -46,15 +48,17 @@ class StridedConvolution(_StrideTwo):
     """
 
     def build(self, input_shape):
-        self._add_weights((KERNEL_SIZE, KERNEL_SIZE, input_shape[-1], self.filters))
+        self._add_weights((KERNEL_SIZE, KERNEL_SIZE, input_shape[-1], self.filters), KERNEL_SIZE**2 * input_shape[-1])
 
     def call(self, features):
-        bins, channels = features.shape[2], features.shape[3]
+        (batch, frames), (bins, channels) = ops.shape(features)[:2], features.shape[2:]
+        if isinstance(frames, int) and frames % 2:
+            raise ValueError(f"The number of frames must be even. Received: features of shape {tuple(features.shape)}")
         if bins % 2:
             features = ops.pad(features, ((0, 0), (0, 0), (0, 1), (0, 0)))
-        frames, bins = ops.shape(features)[1] // 2, (bins + 1) // 2
-        squares = ops.transpose(ops.reshape(features, (-1, frames, 2, bins, 2, channels)), (0, 1, 3, 2, 4, 5))
-        squares = ops.reshape(squares, (-1, frames, bins, 4 * channels))
+        frames, bins = frames // 2, (bins + 1) // 2
+        squares = ops.transpose(ops.reshape(features, (batch, frames, 2, bins, 2, channels)), (0, 1, 3, 2, 4, 5))
+        squares = ops.reshape(squares, (batch, frames, bins, 4 * channels))
         kernel = ops.transpose(_six_by_six(ops.convert_to_tensor(self.kernel)), (0, 2, 1, 3, 4, 5))
         kernel = ops.reshape(kernel, (3, 3, 4 * channels, self.filters))
         return ops.conv(squares, kernel, padding="same", data_format="channels_last") + ops.convert_to_tensor(self.bias)
@@ -78,7 +82,8 @@ class TransposedConvolution(_StrideTwo):
     """
 
     def build(self, input_shape):
-        self._add_weights((KERNEL_SIZE, KERNEL_SIZE, self.filters, input_shape[-1]))
+        # A quarter of the filter meets each output.
+        self._add_weights((KERNEL_SIZE, KERNEL_SIZE, self.filters, input_shape[-1]), KERNEL_SIZE**2 * input_shape[-1] / 4)
 
     def call(self, features):
         frames, bins, channels = ops.shape(features)[1], features.shape[2], features.shape[3]

@@ -16,8 +16,8 @@ class MultiResolutionSTFT(keras.losses.Loss):
     """Compares magnitudes at several window lengths: their logarithms, themselves, and how much of the whole spectrum is missed.
 
     The phase does not count, so this fits beside a loss of waveforms, or where the phase is made up, as in a codec. The logarithm hears quiet partials as much as loud
-    ones. With its defaults it is `MultiResolutionSTFTLoss` of `auraloss` for windows of a
-    quarter overlap; that package takes the spectral convergence over the whole batch, this each item by itself.
+    ones. With its defaults it is `MultiResolutionSTFTLoss` of `auraloss` with hops of a quarter window, but for the spectral convergence: that package takes it over the
+    whole batch, this each item by itself.
 
     Args:
         windows: window lengths in samples, a quarter of which is the hop; each is averaged, and each of its terms is a part of its own in the logs.

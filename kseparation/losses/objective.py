@@ -20,11 +20,12 @@ class Objective(keras.losses.Loss):
         weights: weight of each loss by the same names, not negative; those not named count once.
         schedules: `(start_step, ramp_steps)` by the same names: the loss counts from that optimizer step on, and its weight rises to the full in so many. Those not named
             count from the first step. Outside a training, as in a validation, all weights are full.
+        alone: whether nothing else is added to it, so that one of the losses must count from the first step on.
 
     Shapes: `y_true`, `y_pred` as the losses take them; the result is a float32 scalar.
     """
 
-    def __init__(self, losses: Mapping[str, keras.losses.Loss], weights: Mapping[str, float] | None = None, schedules: Mapping[str, tuple[int, int]] | None = None, name: str = "objective", **kwargs):
+    def __init__(self, losses: Mapping[str, keras.losses.Loss], weights: Mapping[str, float] | None = None, schedules: Mapping[str, tuple[int, int]] | None = None, alone: bool = True, name: str = "objective", **kwargs):
         super().__init__(name=name, dtype="float32", **{key: value for key, value in kwargs.items() if key != "dtype"})
         if not losses:
             raise ValueError(f"`losses` needs at least one loss. Received: losses={losses}")
@@ -38,12 +39,13 @@ class Objective(keras.losses.Loss):
         for key, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"A weight must be a number from 0 on. Received: weights[{key}]={weight}")
-        if not any(weights.get(key, 1.0) for key in losses):
+        if alone and not any(weights.get(key, 1.0) for key in losses):
             raise ValueError("At least one loss needs a weight above 0, else nothing is trained.")
+        self.alone = alone
         self.losses = dict(losses)
         self.weights = {key: float(weights.get(key, 1.0)) for key in losses}
         self.schedules = {key: tuple(steps) for key, steps in schedules.items() if any(steps)}
-        if all(key in self.schedules and self.schedules[key][0] for key, weight in self.weights.items() if weight):
+        if alone and all(key in self.schedules and self.schedules[key][0] for key, weight in self.weights.items() if weight):
             raise ValueError(f"At least one loss must count from the first step, else nothing is trained until then. Received: schedules={self.schedules}")
 
     def part_names(self) -> Sequence[str]:
@@ -90,7 +92,7 @@ class Objective(keras.losses.Loss):
 
     def get_config(self):
         losses = {name: keras.saving.serialize_keras_object(loss) for name, loss in self.losses.items()}
-        return {"losses": losses, "weights": self.weights, "schedules": self.schedules, "name": self.name}
+        return {"losses": losses, "weights": self.weights, "schedules": self.schedules, "alone": self.alone, "name": self.name}
 
     @classmethod
     def from_config(cls, config):

@@ -7,24 +7,30 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from kseparation.errors import UserError
+from kseparation.errors import CheckFailed, UserError
 
+# Key of summary.json -> name in museval's files.
+MUSEVAL_SCORES = {"sdr_museval_median": "SDR", "isr": "ISR", "sir": "SIR", "sar": "SAR"}
 _PROCESS = Path(__file__).with_name("bss_eval_process.py")
 
 
 class BSSEvalJobs:
-    """Scores songs in the background, some at a time. A context manager, which waits for what is under way.
+    """Scores songs in the background, some at a time. A context manager: it waits for what is under way, or ends it where an error leaves it.
 
     Args:
         stems: their names in the order of the arrays.
         sample_rate: in Hz.
         jobs: processes at a time.
+
+    Raises:
+        UserError: on entering, where museval does not work.
 
     References: Stöter, Liutkus and Ito 2018, The 2018 Signal Separation Evaluation Campaign (arXiv 1804.06267).
     """
@@ -33,45 +39,66 @@ class BSSEvalJobs:
         self.stems = tuple(stems)
         self.sample_rate = sample_rate
         self._pool = ThreadPoolExecutor(jobs)
+        self._lock = threading.Lock()
+        self._running, self._ended = set(), False
 
     def __enter__(self) -> "BSSEvalJobs":
+        code, said = self._call("--check")
+        if code:
+            raise UserError(f"`metrics` has bss_eval, and museval does not work: {said}. It needs the packages of kseparation[eval] and the program ffmpeg. Or: --metrics=sdr,si_sdr")
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None:
+            with self._lock:
+                self._ended = True
+                for process in self._running:
+                    process.terminate()
         self._pool.shutdown(cancel_futures=kind is not None)
 
-    def score(self, folder: str | Path, name: str, out: str | Path) -> Future:
-        """Begins to score a song.
+    def score(self, folder: str | Path, name: str, out: str | Path, stems: Sequence[str] = ()) -> Future:
+        """Begins to score a song; the result is what `read_museval` gives, CheckFailed where museval fails.
 
         Args:
-            folder: holds `reference.npy` and `estimate.npy`, float32 `(stems, samples, channels)`; removed afterwards.
+            folder: holds `reference.npy` and `estimate.npy`, float32 `(stems, samples, channels)`, which are removed afterwards.
             name: of the song.
             out: the file of museval's format.
+            stems: the first of them, where not all count.
         """
-        return self._pool.submit(self._run, Path(folder), name, Path(out))
+        return self._pool.submit(self._scored, Path(folder), name, Path(out), stems or self.stems)
 
-    def _run(self, folder, name, out):
-        command = [sys.executable, str(_PROCESS), str(folder / "reference.npy"), str(folder / "estimate.npy"), str(self.sample_rate), name, str(out), *self.stems]
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    def _scored(self, folder, name, out, stems):
+        code, said = self._call(str(folder / "reference.npy"), str(folder / "estimate.npy"), str(self.sample_rate), name, str(out), *stems)
         for file in folder.glob("*.npy"):
             file.unlink()
-        if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(f"museval could not score `{name}`: {last}. It needs the packages of kseparation[eval] and the program ffmpeg. Leave out bss_eval: --metrics=sdr,si_sdr")
+        if code:
+            raise CheckFailed(f"museval could not score `{name}`: {said}")
         return read_museval(out)
+
+    def _call(self, *arguments):
+        """Exit code of the process, and its last words."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with self._lock:
+            if self._ended:
+                return -1, "interrupted"
+            process = subprocess.Popen([sys.executable, str(_PROCESS), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=environment)
+            self._running.add(process)
+        said = (process.communicate()[1].strip().splitlines() or ["it said nothing"])[-1].rstrip(".")
+        with self._lock:
+            self._running.discard(process)
+        return process.returncode, f"ended by signal {-process.returncode}, as where the memory does not suffice" if process.returncode < 0 else said
 
 
 def read_museval(path: str | Path) -> dict[str, dict[str, float | None]]:
-    """Returns the median over the frames of each score of a file of museval: stem -> `sdr_museval_median`, `isr`, `sir`, `sar`; None where no frame is defined.
+    """Returns the median over the frames of each score of a file of museval: stem -> key of `MUSEVAL_SCORES` -> dB, None where no frame is defined.
 
     Args:
         path: one song's JSON, written here or by museval itself.
     """
     scores = json.loads(Path(path).read_text(encoding="utf-8"))
-    keys = {"sdr_museval_median": "SDR", "isr": "ISR", "sir": "SIR", "sar": "SAR"}
-    return {target["name"]: {key: _median(frame["metrics"][name] for frame in target["frames"]) for key, name in keys.items()} for target in scores["targets"]}
 
+    def median(frames, name):
+        defined = [value for value in (frame["metrics"][name] for frame in frames) if value is not None and np.isfinite(value)]
+        return float(np.median(defined)) if defined else None
 
-def _median(values):
-    defined = [value for value in values if value is not None and np.isfinite(value)]
-    return float(np.median(defined)) if defined else None
+    return {target["name"]: {key: median(target["frames"], name) for key, name in MUSEVAL_SCORES.items()} for target in scores["targets"]}

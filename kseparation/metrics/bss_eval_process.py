@@ -1,8 +1,9 @@
 """Scores one song by BSS Eval v4 with the package museval, in a process that imports neither Keras nor a backend.
 
     python bss_eval_process.py REFERENCE.npy ESTIMATE.npy SAMPLE_RATE NAME OUT.json STEM...
+    python bss_eval_process.py --check
 
-The arrays are float32 `(stems, samples, channels)`. OUT.json is museval's own format.
+The arrays are float32 `(stems, samples, channels)`, of which as many are read as stems are named. OUT.json is museval's own format. `--check` ends with 0 where museval works.
 """
 
 import os
@@ -11,43 +12,57 @@ import sys
 import numpy as np
 
 WINDOW_SECONDS = 1
+SCORES = ("SDR", "ISR", "SIR", "SAR")
 
 
 def framewise_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     """Returns SDR, ISR, SIR and SAR in dB, each `(stems, frames)`, of windows of a second.
 
-    museval refuses a song in which a stem or its estimate is silent from beginning to end. Such a stem is left out, and its scores are NaN: the SDR of the others does not
-    depend on it. A frame in which one of the stems or estimates is silent is NaN for all, as museval has it.
+    museval refuses a song in which a stem or its estimate is silent from beginning to end. A stem that is silent, whatever was made of it, has no scores, NaN, and does
+    not interfere with the others. One that was lost, with an estimate of zeros, has an SDR and ISR of 0 dB, as their definitions have it, and neither SIR nor SAR. A frame
+    in which one of the stems or estimates is silent is NaN for all, as museval has it.
 
     Args:
         reference: the true stems, `(stems, samples, channels)`.
         estimate: the separated stems, same shape.
         sample_rate: in Hz.
     """
-    import museval
-
+    museval = _museval()
     window = WINDOW_SECONDS * sample_rate
-    # museval's test of silence adds the channels up: opposite channels count as silent, too.
-    heard = ~(_silent(reference) | _silent(estimate))
+    heard, lost = ~_silent(reference), ~np.any(estimate, axis=(1, 2))
     frames = max((reference.shape[1] - window) // window + 1, 1)
-    scores = {name: np.full((len(reference), frames), np.nan) for name in ("SDR", "ISR", "SIR", "SAR")}
+    scores = {name: np.full((len(reference), frames), np.nan) for name in SCORES}
+    # Each estimate is scored by itself: in the place of one that museval would refuse, any sound will do.
+    estimate = np.where((lost | _silent(estimate))[:, None, None], reference, estimate)
     if heard.any() and reference.shape[1]:
         values = museval.evaluate(reference[heard], estimate[heard], win=window, hop=window, mode="v4", padding=False)
-        for name, found in zip(scores, values, strict=True):
+        for name, found in zip(SCORES, values, strict=True):
             scores[name] = np.full((len(reference), found.shape[1]), np.nan)
             scores[name][heard] = found
+    for name, values in scores.items():
+        values[lost[:, None] & ~np.isnan(values)] = 0 if name in ("SDR", "ISR") else np.nan
     return scores
 
 
+def _museval():
+    # museval 0.4.1 finds the error of a singular matrix here, where NumPy 2 has none.
+    np.linalg.linalg = np.linalg
+    import museval
+
+    return museval
+
+
 def _silent(stems):
+    """As museval tests it: channels that are opposite count as silent, too."""
     return np.all(stems.sum(axis=2) == 0, axis=1)
 
 
 def main(reference: str, estimate: str, sample_rate: str, name: str, out: str, *stems: str) -> None:
     """Writes the scores of one song, complete or not at all."""
+    _museval()
     from museval.aggregate import TrackStore
 
-    scores = framewise_scores(np.load(reference), np.load(estimate), int(sample_rate))
+    scores = framewise_scores(*(np.load(file)[: len(stems)] for file in (reference, estimate)), int(sample_rate))
     store = TrackStore(track_name=name, win=WINDOW_SECONDS, hop=WINDOW_SECONDS)
     for index, stem in enumerate(stems):
         store.add_target(stem, {metric: values[index].tolist() for metric, values in scores.items()})
@@ -58,4 +73,4 @@ def main(reference: str, estimate: str, sample_rate: str, name: str, out: str, *
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    _museval() if sys.argv[1:] == ["--check"] else main(*sys.argv[1:])

@@ -1,5 +1,7 @@
 """What every model of a family promises, whatever its architecture."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,19 +12,21 @@ from kseparation.metrics.loss_part import LossPart
 from kseparation.metrics.step_count import StepCount
 
 
-class Handover:
-    """Passes what a forward pass has found on to the loss of the same step. A plain object, because Keras would take a tensor that is an attribute for state."""
+class _Handover:
+    """Passes what the forward pass of a step has found on to its loss. A plain object, because Keras would take a tensor that is an attribute for state."""
 
     def __init__(self):
-        self._value = None
+        self.is_open = False
+        self.value = None
 
-    def give(self, value):
-        self._value = value
-
-    def take(self):
-        """Returns what was given and forgets it: the tensor of one step means nothing in the next."""
-        value, self._value = self._value, None
-        return value
+    @contextlib.contextmanager
+    def step(self):
+        """Open for one step, after which everything is forgotten: its tensors mean nothing in the next."""
+        self.is_open = True
+        try:
+            yield
+        finally:
+            self.is_open, self.value = False, None
 
 
 class _Scores:
@@ -32,6 +36,7 @@ class _Scores:
         self.parts = {name: LossPart(name=name) for name in parts}
         self.others = list(others)
         self.micro_batches = StepCount(name="micro_batches") if self.parts else None
+        self.handover = _Handover()
 
 
 @keras.saving.register_keras_serializable("kseparation")
@@ -56,9 +61,32 @@ class TrackedModel(keras.Model):
         """Returns the names of the parts that the model itself adds to the loss."""
         return []
 
-    def objective_parts(self, y_true) -> dict:
-        """Returns the parts of `objective_names`, float32 scalars, for the forward pass of this step."""
+    def objective_parts(self, x, y_true) -> dict:
+        """Returns the parts of `objective_names`, float32 scalars.
+
+        Args:
+            x: the input of this step.
+            y_true: what is to come out.
+        """
         return {}
+
+    def hand_over(self, value) -> None:
+        """Keeps what a forward pass has found for the loss of the same step; outside a step nothing is kept."""
+        scores = getattr(self, "_scores", None)
+        if scores and scores.handover.is_open:
+            scores.handover.value = value
+
+    def handed_over(self):
+        """Returns what the forward pass of this step has found, None outside a step, as when Keras asks for shapes."""
+        return self._scores.handover.value
+
+    def train_step(self, *arguments):
+        with self._scores.handover.step():
+            return super().train_step(*arguments)
+
+    def test_step(self, *arguments):
+        with self._scores.handover.step():
+            return super().test_step(*arguments)
 
     def known_failures(self) -> dict[str, str]:
         """Returns the arguments that are known to break its training, and why; a config runs them under `reproduce_failure` only."""
@@ -106,11 +134,11 @@ class TrackedModel(keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         if sample_weight is not None:
             raise ValueError(
-                "`sample_weight` must be None where the loss is an `Objective`, which counts all items alike. Leave out `sample_weight` and `class_weight`; an item that "
+                "`sample_weight` must be None: the parts of the loss count all items alike. Leave out `sample_weight` and `class_weight`; an item that "
                 f"shall count more can be given more often. Received: sample_weight={sample_weight}"
             )
         step = self._step(training)
-        parts = self.objective_parts(y)
+        parts = self.objective_parts(x, y)
         total = sum(parts.values())
         if self.loss is not None:
             others = self.loss.parts(y, y_pred, step)

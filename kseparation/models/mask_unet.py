@@ -9,7 +9,7 @@ from keras import ops
 
 from kseparation.errors import did_you_mean
 from kseparation.layers import SpectrogramUNet
-from kseparation.models.base import Handover, Separator
+from kseparation.models.base import Separator
 from kseparation.ops.frames import length_of
 from kseparation.ops.magnitude import safe_magnitude
 from kseparation.ops.stft import inverse_stft, stft
@@ -17,8 +17,10 @@ from kseparation.ops.stft import inverse_stft, stft
 OBJECTIVES = ("magnitude", "ratio_mask", "direct")
 DOMAINS = ("linear", "log")
 DISTANCES = ("mse", "l1", "unweighted_mse", "unweighted_l1")
-# The logarithm of a magnitude from silence to far above full scale, put on [0, 1].
-LOG_FLOOR, LOG_CEILING = -12.0, 4.0
+# The logarithm of a magnitude from silence to 25 dB above a sine of full scale in a window of 8192, put on [0, 1].
+LOG_FLOOR, LOG_CEILING = -12.0, 6.0
+# The mean mask that a bias may stand for: a stem that is not heard in the first examples will be heard later.
+BIAS_SHARES = (0.01, 0.99)
 RATIO_FLOOR = 1e-8
 
 
@@ -59,14 +61,15 @@ class MaskUNet(Separator):
         bins: `"crop"` takes as many of the lowest bins as the levels divide, `"pad"` appends silent ones, a number takes so many; bins above come out silent. `"all"` takes
             every bin as it is: the odd sizes of the levels do not meet.
         filters: channels of the levels of each U-Net, finest first.
-        variant: `"jansson"` or `"spleeter"`, see `SpectrogramUNet`.
+        variant: `"jansson"` or `"spleeter"`, see `SpectrogramUNet`; the stems of the second, outside a training, share each bin by their powers.
         dropout: share of features dropped in the three coarsest levels of the decoder in training, in [0, 1).
         objective: `"magnitude"` compares mask times mixture with the stem, `"ratio_mask"` the mask with the stem's share of the mixture, `"direct"` has no mask:
             the network paints the stem's spectrogram.
         domain: of the magnitudes that the network sees: `"linear"` or `"log"` (on [0, 1]).
         target_domain: of the magnitudes that it is compared with; None is the same as `domain`.
         loss: `"mse"` or `"l1"`; on a ratio mask each bin counts by the energy of the mixture there, `"unweighted_mse"` and `"unweighted_l1"` count all alike.
-        output_bias: start value of the last bias; `"from_data"` takes the one whose mask is the mean share of the stem in the first training examples.
+        output_bias: start value of the last bias; `"from_data"` takes the one whose mask is the mean share of the stem in the first training examples, each bin counted as in
+            the loss.
 
     Input shape: `(batch, samples, channels)`, any length. Output shape: `(batch, stems, samples, channels)`.
 
@@ -114,6 +117,8 @@ class MaskUNet(Separator):
             raise ValueError(f"`output_bias` must be a number or from_data. Received: output_bias={output_bias}")
         if objective == "direct" and output_bias == "from_data":
             raise ValueError("`output_bias` from_data is the mean mask, and a direct output has none. Received: objective=direct. Give a number.")
+        if objective != "ratio_mask" and loss.startswith("unweighted"):
+            raise ValueError(f"`loss` counts the bins of a ratio mask only. Received: loss={loss}, objective={objective}. Take {loss.removeprefix('unweighted_')}.")
         self.window_samples = window_samples
         self.hop_samples = hop_samples
         self.bins = bins
@@ -131,7 +136,6 @@ class MaskUNet(Separator):
             SpectrogramUNet(filters, channels, variant, activation, 0.0 if output_bias == "from_data" else output_bias, dropout, dtype=self.dtype_policy, name=f"unet_{stem}")
             for stem in self.stems
         ]
-        self._forward = Handover()
 
     @property
     def _compared_domain(self):
@@ -165,9 +169,10 @@ class MaskUNet(Separator):
         real, imag = self._analyse(mixture, samples)
         magnitude = safe_magnitude(real, imag)
         painted = self._painted(magnitude, training)
-        if self.tracks_parts:
-            self._forward.give((painted, magnitude))
+        self.hand_over((painted, magnitude))
         gains = self._gains(painted, magnitude)
+        if self.variant == "spleeter" and len(self.stems) > 1 and not training:
+            gains = _shared(gains)
         return self._synthesise(gains * real[:, None], gains * imag[:, None], samples)
 
     def _analyse(self, audio, samples):
@@ -184,7 +189,7 @@ class MaskUNet(Separator):
         """What the networks make of the mixture: masks or spectrograms, `(batch, stems, frames, modelled bins, channels)`."""
         seen = ops.pad(to_domain(magnitude, self.domain), ((0, 0), (0, 0), (0, self._padded_bins - self._modelled), (0, 0)))
         seen = ops.cast(seen, self.compute_dtype)
-        painted = [ops.cast(network(seen, training=training), "float32") for network in self.networks]
+        painted = [network(seen, training=training) for network in self.networks]
         return ops.stack(painted, axis=1)[:, :, :, : self._modelled]
 
     def _gains(self, painted, magnitude):
@@ -209,35 +214,45 @@ class MaskUNet(Separator):
     def objective_names(self):
         return [f"{self.objective}/{stem}" for stem in self.stems]
 
-    def objective_parts(self, stems):
+    def objective_parts(self, mixture, stems):
         """Compares what the networks painted in the forward pass of this step with the stems; the parts add up to the mean over the stems."""
-        painted, magnitude = self._forward.take()
+        painted, magnitude = self.handed_over() or self._looked_at(mixture)
         domain = self._compared_domain
-        real, imag = self._analyse(ops.cast(stems, "float32"), length_of(stems, 2))
-        target, mixture = to_domain(safe_magnitude(real, imag), domain), to_domain(magnitude, domain)[:, None]
-        weight = None
+        target, whole = to_domain(self._magnitude(stems), domain), to_domain(magnitude, domain)[:, None]
         if self.objective == "ratio_mask":
-            target = ratio_mask(target, mixture)
-            if not self.loss_kind.startswith("unweighted"):
-                weight = ops.square(magnitude)[:, None]
+            target = ratio_mask(target, whole)
         elif self.objective == "magnitude":
-            painted = painted * mixture
+            painted = painted * whole
         difference = painted - target
         distance = ops.square(difference) if self.loss_kind.endswith("mse") else ops.absolute(difference)
-        if weight is not None:
-            # The weights of each segment have the mean one; silence, which weighs nothing, gives zero.
-            distance = distance * weight / (ops.mean(weight, axis=(2, 3, 4), keepdims=True) + RATIO_FLOOR)
+        if self.objective == "ratio_mask":
+            distance = distance * self._weights_of_shares(magnitude)
         means = ops.mean(distance, axis=(0, 2, 3, 4)) / len(self.stems)
         return {name: means[index] for index, name in enumerate(self.objective_names())}
+
+    def _looked_at(self, mixture):
+        magnitude = self._magnitude(mixture)
+        return self._painted(magnitude, training=False), magnitude
+
+    def _magnitude(self, audio):
+        return safe_magnitude(*self._analyse(ops.cast(audio, "float32"), length_of(audio, -2)))
+
+    def _weights_of_shares(self, magnitude):
+        """What each bin of a ratio mask counts, `(batch, 1, frames, bins, channels)`: the energy of the mixture, with the mean one in each segment; silence counts nothing."""
+        if self.loss_kind.startswith("unweighted"):
+            return ops.ones_like(magnitude)[:, None]
+        energy = ops.square(magnitude)[:, None]
+        return energy / (ops.mean(energy, axis=(2, 3, 4), keepdims=True) + RATIO_FLOOR)
 
     def known_failures(self):
         if self._compared_domain == self.domain:
             return {}
-        reason = (
-            f"the network sees {self.domain} magnitudes and is compared with {self._compared_domain} ones, so that most of its bins, nearly silent, ask for a share that "
-            "it cannot see"
+        consequence = (
+            "most of its bins, nearly silent, ask for a share that it cannot see"
+            if self.objective == "ratio_mask"
+            else "the bins that decide the loss are not those that stand out in what it sees"
         )
-        return {"target_domain": reason}
+        return {"target_domain": f"the network sees {self.domain} magnitudes and is compared with {self._compared_domain} ones, so that {consequence}"}
 
     def start_from_data(self, examples):
         if self.output_bias != "from_data":
@@ -247,20 +262,19 @@ class MaskUNet(Separator):
             share, weight = (ops.convert_to_numpy(value).astype("float64") for value in self._shares(ops.convert_to_tensor(mixture), ops.convert_to_tensor(stems)))
             shares, weights = shares + (share * weight).sum(axis=(0, 2, 3, 4)), weights + weight.sum()
         started = {}
-        for stem, network, share in zip(self.stems, self.networks, shares / max(weights, 1e-30)):
-            share = float(np.clip(share, 0.01, 0.99))  # a stem that is not heard in these examples will be heard later
-            bias = float(np.log(share / (1 - share)))
-            network.set_output_bias(bias)
+        for stem, network, share in zip(self.stems, self.networks, map(float, shares / max(weights, 1e-30)), strict=True):
+            odds = np.clip(share, *BIAS_SHARES)
+            bias = float(np.log(odds / (1 - odds)))
+            network.start_at(bias)
             started |= {f"mean_mask/{stem}": share, f"output_bias/{stem}": bias}
         return started
 
     def _shares(self, mixture, stems):
-        """Share of each stem in each bin, and what the bin counts: alike where the loss counts so, else by the energy of the mixture."""
-        domain = self._compared_domain
-        magnitude, target = (safe_magnitude(*self._analyse(audio, length_of(audio, -2))) for audio in (mixture, stems))
-        share = ratio_mask(to_domain(target, domain), to_domain(magnitude, domain)[:, None])
-        alike = self.objective == "ratio_mask" and self.loss_kind.startswith("unweighted")
-        return share, (ops.ones_like(magnitude) if alike else ops.square(magnitude))[:, None]
+        """Share of each stem in each bin, and what the bin counts in the loss."""
+        magnitude = self._magnitude(mixture)
+        whole = to_domain(magnitude, self._compared_domain)[:, None]
+        share = ratio_mask(to_domain(self._magnitude(stems), self._compared_domain), whole)
+        return share, self._weights_of_shares(magnitude) if self.objective == "ratio_mask" else ops.square(whole)
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:
@@ -296,10 +310,17 @@ class MaskUNet(Separator):
         }
 
 
+def _shared(gains):
+    """Gains by which the stems share each bin like their powers, of the shape of `gains`; a bin in which nothing is found is shared alike."""
+    powers = ops.square(gains) + RATIO_FLOOR
+    return powers / ops.sum(powers, axis=1, keepdims=True)
+
+
 PRESETS = {
-    # The network of the paper. Its hop of three quarters of a window leaves samples that hardly any frame hears, so it is half a window here.
-    "jansson": {"sample_rate": 8192, "channels": 1, "segment_samples": 64512, "window_samples": 1024, "hop_samples": 512},
-    # Bins up to 11 kHz; without the normalisation that has no effect in the public code.
+    # The network and the loss of the paper, whose spectrograms are scaled to [0, 1] song by song. Its hop of three quarters of a window leaves samples that hardly any
+    # frame hears, so it is half a window here.
+    "jansson": {"sample_rate": 8192, "channels": 1, "segment_samples": 64512, "window_samples": 1024, "hop_samples": 512, "loss": "l1"},
+    # Bins up to 11 kHz; without the normalisation that has no effect in the public code. That hands the bins above to the stems too; here they are silent.
     "spleeter": {
         "stems": ("vocals", "drums", "bass", "other"),
         "segment_samples": 522240,
@@ -307,6 +328,7 @@ PRESETS = {
         "hop_samples": 1024,
         "bins": 1024,
         "variant": "spleeter",
+        "loss": "l1",
     },
     # Learns on two cores in minutes.
     "small": {"segment_samples": 129024, "window_samples": 2048, "hop_samples": 1024, "filters": (8, 16, 32, 64, 128), "dropout": 0.0},

@@ -1,6 +1,6 @@
 """One HTML page for a run or an evaluation, with pictures and sound inside it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,14 @@ from kseparation.reporting.score_table import (
     decibels,
     interval_text,
     score_rows,
+    song_rows,
     verdict,
 )
 from kseparation.storage.atomic import write_text_atomic
 
 MAX_PAGE_BYTES = 8_000_000
+# For what a page says around pictures and players.
+RESERVE_BYTES = 20_000
 _TEMPLATES = Path(__file__).parent / "templates"
 _CSS_PIXELS_PER_INCH = 96
 
@@ -45,10 +48,23 @@ class Picture:
     height: int
 
 
+@dataclass(frozen=True)
+class SongSpectrograms:
+    """The pictures of one excerpt, one for each stem."""
+
+    track: str
+    pictures: Sequence[Picture]
+
+    @property
+    def size_bytes(self) -> int:
+        """Returns what the pictures add to the page."""
+        return sum(len(one.light) + len(one.dark) for one in self.pictures)
+
+
 def write_report(path: str | Path, data: ReportData) -> Path:
     """Writes the page as one file that needs nothing else, not even a network; it stays under 8 MB.
 
-    Songs to hear are left out from the last on where they would not fit, and the page says so.
+    Songs to hear and to see are left out from the last on where they would not fit, and the page says so.
 
     Args:
         path: the HTML file; it appears as a whole or not at all.
@@ -72,13 +88,12 @@ def write_report(path: str | Path, data: ReportData) -> Path:
         for name in curve_names(data.history)
     ]
     scores = _scores(data.summary) if data.summary else None
-    spectrograms = _spectrograms(data.excerpts[0]) if data.excerpts else {}
-    pictures = [*curves, *spectrograms.values(), *([scores["picture"]] if scores else [])]
-    budget = MAX_PAGE_BYTES - 200_000 - len(data.config_text) - sum(len(one.light) + len(one.dark) for one in pictures)
-    songs, notes = _players_within(data, budget)
-    page = _environment().get_template("report.html").render(
-        data=data, scores=scores, curves=curves, spectrograms=spectrograms, songs=songs, notes=[*data.notes, *notes]
-    )  # fmt: skip
+    template = _environment().get_template("report.html")
+
+    def render(spectrograms=(), songs=(), notes=()):
+        return template.render(data=data, scores=scores, curves=curves, spectrograms=spectrograms, songs=songs, notes=[*data.notes, *notes])
+
+    page = render(*_within(data.excerpts, MAX_PAGE_BYTES - len(render().encode()) - RESERVE_BYTES))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(path, page)
     return path
@@ -101,12 +116,13 @@ def _scores(summary: Mapping) -> dict:
         "trivial": {name: TRIVIAL_TITLES[name] for name in summary["trivial"]},
         "bss_eval": BSS_EVAL_TITLES if summary["mean"].get("sdr_museval_median") is not None else {},
         "compared": {key: title for key, title in COMPARED.items() if key in summary.get("comparison", {}).get("mean", {})},
+        "songs": song_rows(summary),
         "verdict": verdict(summary),
         "picture": _picture(lambda palette: score_figure(summary, palette), "SDR of each stem, song by song"),
     }
 
 
-def _spectrograms(excerpt: Excerpt) -> dict[str, Picture]:
+def _spectrograms(excerpt: Excerpt) -> SongSpectrograms:
     def panel(stem: str) -> Picture:
         signals = {
             "mixture": excerpt.mixture,
@@ -119,7 +135,7 @@ def _spectrograms(excerpt: Excerpt) -> dict[str, Picture]:
             "webp",
         )
 
-    return {stem: panel(stem) for stem in excerpt.estimates}
+    return SongSpectrograms(excerpt.track, [panel(stem) for stem in excerpt.estimates])
 
 
 def _picture(draw: Callable[[Palette], Figure], alt: str, format: str = "png") -> Picture:
@@ -131,13 +147,15 @@ def _picture(draw: Callable[[Palette], Figure], alt: str, format: str = "png") -
     return Picture(**uris, alt=alt, width=round(WIDTH_INCHES * _CSS_PIXELS_PER_INCH), height=height)
 
 
-def _players_within(data: ReportData, budget_bytes: int) -> tuple[list[SongPlayers], list[str]]:
-    songs, notes = [], []
-    for excerpt in data.excerpts:
-        players = song_players(excerpt)
-        if players.size_bytes > budget_bytes:
-            notes.append(f"The sound of {excerpt.track} was left out to keep this page small.")
-            continue
-        budget_bytes -= players.size_bytes
-        songs.append(players)
-    return songs, notes
+def _within(excerpts: Sequence[Excerpt], budget_bytes: int) -> tuple[list[SongSpectrograms], list[SongPlayers], list[str]]:
+    """What fits of the excerpts: pictures, players, and a note for each that does not; the first song comes before the others."""
+    seen, heard, notes = [], [], []
+    for excerpt in excerpts:
+        pictures = _spectrograms(excerpt)
+        for made, kept, what in ((pictures, seen, "Its spectrograms were"), (song_players(excerpt), heard, "Its sound was")):
+            if made.size_bytes > budget_bytes:
+                notes.append(f"{excerpt.track}: {what} left out to keep this page small.")
+                continue
+            budget_bytes -= made.size_bytes
+            kept.append(made)
+    return seen, heard, notes

@@ -45,6 +45,40 @@ def score_rows(summary: Mapping[str, Any]) -> list[ScoreRow]:
     ]
 
 
+@dataclass(frozen=True)
+class SongRow:
+    """One song, in dB; None where there is no value.
+
+    Args:
+        track: its name.
+        stems: the global SDR of the model for each stem.
+        mean: of them.
+        best_trivial: mean over the stems of those trivial predictors that are best over all songs.
+        museval: mean over the stems of museval's SDR.
+        seconds: its length.
+    """
+
+    track: str
+    stems: Sequence[float | None]
+    mean: float | None
+    best_trivial: float | None
+    museval: float | None
+    seconds: float
+
+
+def song_rows(summary: Mapping[str, Any]) -> list[SongRow]:
+    """Returns a row per song, from the summary of an evaluation."""
+    fitted = {name: values for name, values in summary["trivial"].items() if values is not None}
+    best = {stem: max(fitted, key=lambda name: fitted[name][stem]) for stem in summary["stems"]} if fitted else {}
+    rows = []
+    for song in summary["per_track"]:
+        trivial = [song["trivial"][name][stem] for stem, name in best.items()] if "trivial" in song else []
+        stems = [song["stems"][stem]["sdr_global"] for stem in summary["stems"]]
+        mean = sum(trivial) / len(trivial) if trivial else None
+        rows.append(SongRow(song["track"], stems, song["mean"]["sdr_global"], mean, song["mean"].get("sdr_museval_median"), song["seconds"]))
+    return rows
+
+
 def score_text(summary: Mapping[str, Any]) -> str:
     """Returns the table for a terminal."""
     names = list(summary["trivial"])
@@ -54,8 +88,15 @@ def score_text(summary: Mapping[str, Any]) -> str:
         rows.append(
             [row.stem, decibels(row.model), *trivial, decibels(row.best_trivial), decibels(row.difference, sign=True)]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_line(row, widths) for row in rows)
+    return _table(rows) + _bss_eval_text(summary)
+
+
+def _bss_eval_text(summary):
+    if summary["mean"].get("sdr_museval_median") is None:
+        return ""
+    rows = [["museval, in dB", *BSS_EVAL_TITLES.values()]]
+    rows += [[stem, *(decibels(scores[key]) for key in BSS_EVAL_TITLES)] for stem, scores in [*summary["stems"].items(), ("mean", summary["mean"])]]
+    return "\n" + _table(rows)
 
 
 def comparison_text(comparison: Mapping[str, Any]) -> str:
@@ -64,9 +105,8 @@ def comparison_text(comparison: Mapping[str, Any]) -> str:
     rows += [[stem, *(interval_text(scores.get(key)) for key in COMPARED)] for stem, scores in [*comparison["stems"].items(), ("mean", comparison["mean"])]]
     kept = [column for column in range(len(rows[0])) if column == 0 or any(row[column] != "-" for row in rows[1:])]
     rows = [[row[column] for column in kept] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     songs = f"{comparison['tracks']} songs of both, in dB; in brackets the {comparison['confidence']:.0%} interval by bootstrap over the songs"
-    return "\n".join([*(_line(row, widths) for row in rows), songs])
+    return f"{_table(rows)}\n{songs}"
 
 
 def interval_text(difference: Mapping[str, float | None] | None) -> str:
@@ -106,6 +146,11 @@ def _row(stem: str, scores: Mapping[str, Any], trivial: Mapping[str, Any]) -> Sc
     difference = None if model is None or best is None else model - best
     by_name = {name: None if values is None else values[stem] for name, values in trivial.items()}
     return ScoreRow(stem, model, by_name, best, difference, scores["si_sdr"])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -139,7 +139,7 @@ def build_objective(config: RunConfig, own_parts: Sequence[str] = ()) -> Objecti
             )
         losses[loss.name], weights[loss.name], schedules[loss.name] = loss, part.weight, (part.start_step, part.ramp_steps)
     try:
-        return Objective(losses, weights, schedules)
+        return Objective(losses, weights, schedules, alone=not own_parts)
     except ValueError as error:
         raise UserError(f"`loss`: {error}") from error
 

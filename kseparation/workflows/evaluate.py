@@ -22,7 +22,7 @@ from kseparation.reporting.report_data import Excerpt, ReportData
 from kseparation.reporting.score_table import comparison_text, score_text
 from kseparation.storage.atomic import require_writable, write_json
 from kseparation.storage.json_lines import read_json_lines
-from kseparation.workflows.comparison import compare_summaries, read_summary
+from kseparation.workflows.comparison import compare_summaries, read_summary, require_comparable
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.evaluation_summary import BSS_EVAL, TrackScores, summarise, track_record
 from kseparation.workflows.run_folder import CONFIG_FILE
@@ -68,7 +68,7 @@ def evaluate(
         (predictor -> stem -> mean over songs, null where it could not be fitted), `notes`, `per_track` and, with a baseline, `comparison`.
 
     Raises:
-        UserError: unknown subset or metric, no songs, or a song lacks a stem of the model.
+        UserError: unknown subset or metric, no songs, a song lacks a stem of the model, museval does not work, or the baseline is of other songs.
         CheckFailed: the model gives values that are not finite.
     """
     run = _config_of(run_folder)
@@ -81,28 +81,32 @@ def evaluate(
         raise UserError(f"`--out` is the folder of a run, whose summary and report would be lost. Received: {out}. Choose another, such as {out / 'evaluation'}.")
     require_writable(out / "summary.json")
     tracks, training = _open_data(model, data, subset, run.data)
+    if other is not None:
+        require_comparable(other, [track.name for track in tracks], model.stems)
     predictors = fit_trivial_predictors(_counted(training, "fitting trivial predictors"), model.stems)
     streamed = tuple(name for name in TRACK_METRICS if name == "sdr" or name in metrics)
-    per_track, excerpts = [], []
+    per_track, excerpts, failures = [], [], {}
     with contextlib.ExitStack() as stack:
-        songs = stack.enter_context(WholeSongScores(out / subset, model.stems, model.sample_rate, model.channels)) if BSS_EVAL in metrics else None
+        whole_songs = stack.enter_context(WholeSongScores(out / subset, model.stems, model.sample_rate, model.channels)) if BSS_EVAL in metrics else None
         for track in _counted(tracks, "evaluating"):
-            scores, excerpt = _score_track(model, track, predictors, streamed, overlap, len(excerpts) < SONGS_TO_HEAR, songs)
+            scores, excerpt = _score_track(model, track, predictors, streamed, overlap, len(excerpts) < SONGS_TO_HEAR, whole_songs)
             per_track.append(scores)
             excerpts += [excerpt] if excerpt else []
-        if songs is not None:
-            museval = songs.results()
+        if whole_songs is not None:
+            museval, failures = whole_songs.results(), whole_songs.failures
             per_track = [replace(one, museval=museval[one.track]) for one in per_track]
     name = model_name or str(getattr(model, "name", type(model).__name__))
     head = {"model": name, "data": str(data), "subset": subset, "tracks": len(tracks)}
-    summary = head | summarise(per_track, model.stems, streamed) | {"notes": _notes(subset, predictors, per_track)}
+    summary = head | summarise(per_track, model.stems, streamed) | {"notes": [*_notes(subset, predictors, per_track), *failures.values()]}
     summary["per_track"] = [track_record(scores) for scores in per_track]
+    print(score_text(summary), file=sys.stderr)
+    for line in failures.values():
+        print(f"warning: {line}", file=sys.stderr)
+    write_json(out / "summary.json", summary)
     if other is not None:
         summary["comparison"] = compare_summaries(summary, other)
-    print(score_text(summary), file=sys.stderr)
-    if other is not None:
         print(comparison_text(summary["comparison"]), file=sys.stderr)
-    write_json(out / "summary.json", summary)
+        write_json(out / "summary.json", summary)
     write_report(out / "report.html", _report_data(model, summary, excerpts, overlap, run_folder))
     return summary
 
@@ -134,30 +138,30 @@ def _open_data(model: Any, data: str, subset: str, trained_on: DataConfig) -> tu
 
 
 def _score_track(
-    model: Any, track: Any, predictors: TrivialPredictors, metrics: Sequence[str], overlap: float, hear: bool, songs: WholeSongScores | None
+    model: Any, track: Any, predictors: TrivialPredictors, metrics: Sequence[str], overlap: float, is_heard: bool, whole_songs: WholeSongScores | None
 ) -> tuple[TrackScores, Excerpt | None]:
     scores = {name: TRACK_METRICS[name](model.stems) for name in metrics}
     trivial = {name: TRACK_METRICS["sdr"](model.stems) for name in predictors.names}
-    window = _window_to_hear(track, model.stems) if hear else slice(0, 0)
+    window = _window_to_hear(track, model.stems) if is_heard else slice(0, 0)
     heard, position = [], 0
-    whole = songs.song(track.name, track.samples) if songs is not None else None
+    whole_song = whole_songs.song(track.name, track.samples) if whole_songs is not None else None
     for estimate in separate_blocks(model, track.read_mixture, track.samples, overlap):
         length = estimate.shape[1]
         reference = _read_stems(track, model.stems, position, length)
         for score in scores.values():
             score.update(reference, estimate)
-        if whole is not None:
-            whole.add(reference, estimate)
+        if whole_song is not None:
+            whole_song.add(reference, estimate, track.read_mixture(position, length))
         for name, guess in predictors.estimates(track.read_mixture, position, length, track.samples):
             trivial[name].update(reference, guess)
         # A copy: a slice would keep the whole block in memory.
         heard.append(estimate[:, max(window.start - position, 0) : max(window.stop - position, 0)].copy())
         position += length
-    if whole is not None:
-        whole.complete()
+    if whole_song is not None:
+        whole_song.complete()
     seconds = track.samples / model.sample_rate
     results = [{name: score.result() for name, score in group.items()} for group in (scores, trivial)]
-    excerpt = _excerpt(model, track, window, np.concatenate(heard, axis=1)) if hear else None
+    excerpt = _excerpt(model, track, window, np.concatenate(heard, axis=1)) if is_heard else None
     return TrackScores(track.name, seconds, *results), excerpt
 
 
@@ -197,6 +201,9 @@ def _notes(subset: str, predictors: TrivialPredictors, per_track: Sequence[Track
     silent = sum(value is None for one in per_track for value in one.scores.get("si_sdr", {}).values())
     if silent:
         notes.append(f"{silent} stems are silent in their song; they have no SI-SDR and are left out of its mean.")
+    undefined = sum(value["sdr_museval_median"] is None for one in per_track for value in one.museval.values())
+    if undefined:
+        notes.append(f"{undefined} stems have no frame that museval can score; they are left out of its medians.")
     return notes
 
 
@@ -254,6 +261,5 @@ def _data_facts(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _environment_facts() -> dict[str, Any]:
     environment = describe_environment()
-    return {name: environment[name] for name in ("kseparation", "backend", "python", "platform")} | environment[
-        "packages"
-    ]
+    packages = environment.pop("packages")
+    return environment | packages

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from kseparation.metrics.bss_eval import MUSEVAL_SCORES
 from kseparation.workflows.trivial_predictors import TRIVIAL_NAMES
 
 METRIC_KEYS = {"sdr": "sdr_global", "si_sdr": "si_sdr"}
 # Scored by museval on whole songs; its four scores have keys of their own.
 BSS_EVAL = "bss_eval"
-BSS_EVAL_KEYS = ("sdr_museval_median", "isr", "sir", "sar")
+BSS_EVAL_KEYS = tuple(MUSEVAL_SCORES)
 # The keys of a stem in summary.json; those that were not asked for are null.
 STEM_KEYS = (
     "sdr_global", "mixture_sdr_global", "trivial_sdr_global", "sdr_museval_median", "isr", "sir", "sar", "si_sdr",
@@ -27,7 +28,7 @@ class TrackScores:
         seconds: its length.
         scores: metric -> stem -> value of the model.
         trivial: predictor -> stem -> global SDR.
-        museval: stem -> median over the frames of each of `BSS_EVAL_KEYS`, None where nothing is defined; empty where not asked for.
+        museval: stem -> median over the frames of each of `BSS_EVAL_KEYS`, None where nothing is defined; empty where not asked for, or where museval failed.
     """
 
     track: str
@@ -82,8 +83,7 @@ def _mean_by_stem(values: Sequence[Mapping[str, float] | None], stems: Sequence[
 def track_record(scores: TrackScores) -> dict[str, Any]:
     """Returns the entry of one song in `per_track`."""
     keys = {METRIC_KEYS[metric]: values for metric, values in scores.scores.items()}
-    if scores.museval:
-        keys |= {key: {stem: values[key] for stem, values in scores.museval.items()} for key in BSS_EVAL_KEYS}
+    keys |= {key: {stem: values[key] for stem, values in scores.museval.items()} for key in BSS_EVAL_KEYS if scores.museval}
     stems = {stem: {key: values[stem] for key, values in keys.items()} for stem in scores.scores["sdr"]}
     mean = {key: mean_of_defined(values.values()) for key, values in keys.items()}
     return {"track": scores.track, "seconds": scores.seconds, "stems": stems, "mean": mean, "trivial": scores.trivial}

@@ -1,21 +1,26 @@
 """Weights that were trained elsewhere become a `.keras` file."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kseparation.config.arguments import check_arguments
 from kseparation.config.places import Problems
 from kseparation.config.strict_yaml import parse
+from kseparation.data.builtin.form import STEMS
 from kseparation.errors import UserError, did_you_mean
 from kseparation.models import MoisesLight
 from kseparation.models.moises_light_presets import PRESETS
-from kseparation.models.public_moises_light import STEMS, arguments_of, our_weights, stem_count
+from kseparation.workflows.public_moises_light import arguments_of, our_weights, stem_count
 from kseparation.storage.atomic import atomic_file, require_writable
 from kseparation.workflows.torch_state import read_torch_state
 
 SOURCES = ("moises-light",)
+# What makes an architecture, but for the stems.
+SIZES = ("window_samples", "bins", "bands", "width", "levels", "convolutions", "transformers", "fold_frames")
+# Arguments that no tensor tells.
+UNTOLD = ("hop_samples", "output")
 
 
 def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_config: Sequence[str] = ()) -> dict[str, Any]:
@@ -30,7 +35,8 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
         model_config: `key=value` each: arguments of the model, or `preset`, that the shapes do not tell or that are to be checked against them.
 
     Returns:
-        `{"model", "source", "preset", "stems", "parameters"}`; `preset` is None where the sizes are those of none.
+        `{"model", "source", "preset", "stems", "hop_samples", "output", "parameters"}`; `preset` is None where the model is none of them. No tensor tells `hop_samples` and
+        `output`: they are those of `model_config` or of the package.
 
     Raises:
         UserError: the file cannot be read or does not fit; nothing is written.
@@ -43,6 +49,8 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
     given = _given(model_config)
     state = read_torch_state(checkpoint)
     arguments = {**arguments_of(state), **given}
+    if arguments.get("output") == "softmax_mask":
+        raise UserError("`--model_config`: the package `moises-light` has no `softmax_mask`. Received: output=softmax_mask. Take mask or direct.")
     if "stems" not in arguments:
         arguments["stems"] = _stems(stem_count(state))
     try:
@@ -56,7 +64,7 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
         weights[path].assign(value)
     with atomic_file(out) as temporary:
         model.save(temporary)
-    return {"model": str(out), "source": source, "preset": _preset_of(model), "stems": list(model.stems), "parameters": model.count_params()}
+    return {"model": str(out), "source": source, "preset": _preset_of(model), "stems": list(model.stems), **{key: model.get_config()[key] for key in UNTOLD}, "parameters": model.count_params()}
 
 
 def _given(model_config: Sequence[str]) -> dict[str, Any]:
@@ -86,11 +94,8 @@ def _stems(count: int) -> tuple[str, ...]:
 
 def _preset_of(model: MoisesLight) -> str | None:
     config = model.get_config()
-    for name, arguments in PRESETS.items():
-        if _sizes(MoisesLight.from_preset(name).get_config()) == _sizes(config) and "output" not in arguments:
+    for name in PRESETS:
+        preset = MoisesLight.from_preset(name).get_config()
+        if all(preset[key] == config[key] for key in (*SIZES, *UNTOLD)):
             return name
     return None
-
-
-def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key in ("window_samples", "hop_samples", "bins", "bands", "width", "levels", "convolutions", "transformers", "fold_frames")}

@@ -4,6 +4,7 @@ import os
 
 from kseparation.config.records import RunConfig
 from kseparation.errors import UserError
+from kseparation.workflows.build import segment_samples
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -14,8 +15,7 @@ def require_memory(config: RunConfig) -> None:
     A lower bound: the network needs many times the memory of its input, and a GPU may have less than the machine.
     """
     data, batch = config.data, config.training.batch_size
-    samples = round(data.segment_seconds * data.sample_rate)
-    needed = 4 * batch * samples * data.channels * (len(data.stems) + 1)  # float32, the mixture beside the stems
+    needed = 4 * batch * segment_samples(config) * data.channels * (len(data.stems) + 1)  # float32, the mixture beside the stems
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise UserError(

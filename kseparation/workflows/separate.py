@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kseparation.audio.files import AudioReader
 from kseparation.audio.resampled_reader import ResampledReader, convert_channels
 from kseparation.audio.resampling import StreamResampler
+from kseparation.audio.sound_check import scale_to_music
 from kseparation.errors import MachineError
 from kseparation.storage.atomic import TEMPORARY_PREFIX, explained_write_errors
 from kseparation.storage.run_lock import RunLock
@@ -96,24 +98,35 @@ def channel_groups(file_channels: int, model_channels: int) -> list[list[int]]:
 def _separate_track(plan: TrackPlan, model, settings: SeparateSettings, folder: Path) -> list[RawStems]:
     info = plan.info
     groups = channel_groups(info.channels, model.channels)
-    raw = []
+    scale, raw = _scale(info.path), []
     with ResampledReader(info.path, model.sample_rate) as reader, _progress(plan, len(groups)) as advance:
         for index, columns in enumerate(groups):
             stems = RawStems(folder / f"{index}.raw", len(model.stems), len(columns))
             back = StreamResampler(model.sample_rate, info.sample_rate, stems.stems * stems.channels)
 
             def read(start: int, samples: int, columns: list[int] = columns) -> np.ndarray:
-                return convert_channels(reader.read(start, samples)[:, columns], model.channels)
+                return _scaled(convert_channels(reader.read(start, samples)[:, columns], model.channels), scale)
 
             blocks = separate_blocks(
                 model, read, reader.samples, settings.overlap, settings.shifts, settings.batch_size, advance
             )
             for block in blocks:
-                narrow = convert_channels(block, len(columns))
+                narrow = _scaled(convert_channels(block, len(columns)), 1 / scale)
                 stems.append(back.process(narrow.transpose(1, 0, 2).reshape(narrow.shape[1], -1)))
             stems.append(back.finish(info.samples))
             raw.append(stems)
     return raw
+
+
+def _scale(path: Path) -> float:
+    """The factor by which a file is brought to the loudness of music, where it is far from it."""
+    with AudioReader(path) as reader:
+        return scale_to_music(max(float(np.abs(block).max()) for block in reader.blocks()))
+
+
+def _scaled(audio: np.ndarray, scale: float) -> np.ndarray:
+    # A factor for the smallest numbers of float32 is beyond its largest.
+    return audio if scale == 1 else (audio * np.float64(scale)).astype("float32")
 
 
 def _finish(plan, groups, weights, settings, identity, folder: Path, factor: float) -> dict:

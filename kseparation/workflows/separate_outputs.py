@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kseparation.audio.files import AudioReader, AudioWriter, quantize
+from kseparation.audio.sound_check import SoundCheck
 from kseparation.storage.atomic import atomic_file, explained_write_errors, read_json, write_json
 from kseparation.storage.hashes import file_sha256
 from kseparation.workflows.separate_plan import SeparateSettings, TrackPlan, files_of_manifest
@@ -64,11 +65,10 @@ def finish_track(
     Returns:
         The manifest.
     """
-    peak, input_peak = _peaks(plan, groups, weights, settings)
+    check = SoundCheck(plan.info)
+    peak = _peak(plan, groups, weights, settings, check)
     gain = _gain(peak, len(weights), settings)
-    warnings = []
-    if input_peak > 1:
-        warnings.append(f"the input exceeds full scale: peak {input_peak:.4g}")
+    warnings = check.warnings()
     if peak * gain > 1 and not (settings.format == "wav" and settings.bits == "32f"):
         warnings.append(f"peaks of {peak:.4g} were clipped to full scale")
     encoded = _encode(plan, groups, weights, settings, gain, folder)
@@ -153,15 +153,15 @@ def _blocks(
             start += len(mixture)
 
 
-def _peaks(plan, groups, weights, settings) -> tuple[float, float]:
-    """Returns the largest absolute sample of all outputs, residual included, and that of the input."""
-    peak = input_peak = 0.0
+def _peak(plan, groups, weights, settings, check: SoundCheck) -> float:
+    """Returns the largest absolute sample of all outputs, residual included, and shows the input to `check`."""
+    peak = 0.0
     for outputs, mixture in _blocks(plan, groups, weights):
+        check.update(mixture)
         peak = max(peak, float(np.abs(outputs).max()))
-        input_peak = max(input_peak, float(np.abs(mixture).max()))
         if settings.residual:
             peak = max(peak, float(np.abs(mixture - outputs.sum(axis=0)).max()))
-    return peak, input_peak
+    return peak
 
 
 def _gain(peak: float, outputs: int, settings: SeparateSettings) -> float:

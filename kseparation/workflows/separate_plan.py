@@ -19,6 +19,8 @@ CLIP_MODES = ("joint", "none")
 # Besides what some system refuses, the marks that turn the direction of writing: they make a name look like another one.
 _FORBIDDEN = set('<>:"/\\|?*\u200e\u200f') | {chr(code) for code in [*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
 _MAX_NAME_BYTES = 200
+# Names of devices on Windows, with any suffix.
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def _safe_name(name: str) -> str:
     name = name.encode("utf-8", "replace").decode()  # file names need not be valid text
     name = "".join("_" if char in _FORBIDDEN else char for char in name)
     name = name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore").rstrip(" .").lstrip(" ")
-    return name or "_"
+    return f"_{name}" if not name or name.partition(".")[0].strip().upper() in _DEVICES else name
 
 
 def _template_fields(template: str) -> set[str]:

@@ -1,6 +1,6 @@
 """Reads the tensors of a PyTorch checkpoint, in a process of its own: torch and TensorFlow in one process can crash, and a hostile file harms nothing else.
 
-The process is this file: `python torch_state.py CHECKPOINT OUT.npz`.
+The process is this module: `python -P -m kseparation.workflows.torch_state CHECKPOINT OUT.npz`.
 """
 
 import os
@@ -13,11 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+import kseparation
 from kseparation.errors import UserError
 
 # Under which a training keeps the state dict beside others.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 REFUSED = 2
+# Older ones run or corrupt what a file brings along although they are told not to (CVE-2025-32434, CVE-2026-24747).
+SAFE_TORCH = (2, 10)
+# A tensor may repeat one number without end; what is stored packs by little.
+LARGEST_GROWTH = 8
 NO_STATE = "It is damaged, or no file of `torch.save`."
 
 
@@ -39,15 +44,19 @@ def read_torch_state(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"`--checkpoint` is not a regular file. Received: {path}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.npz"
-        command = [sys.executable, "-m", "kseparation.workflows.torch_state", str(path.resolve()), str(file)]
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
+        # -P: without it Python runs a torch.py or numpy.py that lies in the current folder.
+        command = [sys.executable, "-P", "-m", "kseparation.workflows.torch_state", str(path.resolve()), str(file)]
+        path_of_modules = os.pathsep.join([str(Path(kseparation.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", env={**os.environ, "PYTHONPATH": path_of_modules, "CUDA_VISIBLE_DEVICES": "-1"}
+        )
         if ended.returncode == REFUSED:
             raise UserError(f"The checkpoint cannot be read: {path}. {ended.stderr.strip()}")
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"The checkpoint cannot be read: {path}. The process that read it ended with code {ended.returncode}: {last}")
         with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {str(key): arrays[f"tensor_{number}"] for number, key in enumerate(arrays["keys"])}
 
 
 def _convert(path: str, out: str) -> None:
@@ -57,6 +66,8 @@ def _convert(path: str, out: str) -> None:
         sys.exit(_refused('It takes torch to read it: pip install "kseparation[torch]".'))
     import pickle
 
+    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
+        sys.exit(_refused(f"torch {torch.__version__} may run code that the file brings along. Take 2.10 or newer: pip install --upgrade torch."))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -73,12 +84,15 @@ def _convert(path: str, out: str) -> None:
     strange = [str(key) for key, value in content.items() if not isinstance(key, str) or not isinstance(value, torch.Tensor)]
     if strange:
         sys.exit(_refused(f"Not all of its values are tensors. Received: {', '.join(strange[:8])}. Save the state dict alone: torch.save(model.state_dict(), file)."))
-    arrays = {}
     for key, tensor in content.items():
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
             sys.exit(_refused(f"`{key}` is no plain real tensor. Received: {tensor.layout}, {tensor.dtype}"))
-        arrays[key] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-    np.savez(out, **arrays)
+    claimed, stored = sum(tensor.numel() * tensor.element_size() for tensor in content.values()), os.path.getsize(path)
+    if claimed > LARGEST_GROWTH * stored:
+        sys.exit(_refused(f"Its tensors claim {claimed:,} bytes, and the file has {stored:,}. Save the state dict alone: torch.save(model.state_dict(), file)."))
+    tensors = [tensor.detach() for tensor in content.values()]
+    arrays = {f"tensor_{number}": (tensor.float() if tensor.is_floating_point() else tensor).numpy() for number, tensor in enumerate(tensors)}
+    np.savez(out, keys=np.array(list(content)), **arrays)
 
 
 def _first_line(error):

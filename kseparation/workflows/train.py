@@ -125,7 +125,7 @@ def train(
             if changed or not choice.resumes:
                 write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
             write_json(choice.folder / "environment.json", describe_environment())
-            fixed = {"songs": songs_now, "judged_by": _judged_by(config, _fingerprint(dataset, validation_songs))}
+            fixed = {"songs": songs_now, "judged_by": _judged_by(config, _fingerprint(dataset, validation_songs), model)}
             if not progress:
                 _start_from_data(model, batches, choice.folder)
             summary = _fit(config, model, batches, validation_songs, choice.folder, store, progress, fixed, strict)
@@ -197,9 +197,10 @@ def _check_same_songs(progress, songs_now, folder, changed, allow):
         )
 
 
-def _judged_by(config, songs):
+def _judged_by(config, songs, model):
     """A fingerprint of that on which a validation loss depends, besides the weights."""
-    settings = {key: value for key, value in flat_config(config).items() if key.split(".")[0] in ("data", "loss") or key == "training.batch_size"}
+    parts = ("data", "loss", "model") if model.objective_names() else ("data", "loss")
+    settings = {key: value for key, value in flat_config(config).items() if key.split(".")[0] in parts or key == "training.batch_size"}
     for key in ("data.workers", "data.root"):  # how and where the same songs are read
         settings.pop(key)
     return hashlib.sha256(json.dumps([settings, songs], sort_keys=True).encode()).hexdigest()

@@ -1,60 +1,81 @@
 """BSS Eval of whole songs while others are separated: songs wait on the disk, and what has been scored once is not scored again."""
 
+import os
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from kseparation.data.builtin.form import STEMS
+from kseparation.errors import CheckFailed, UserError
 from kseparation.metrics.bss_eval import BSSEvalJobs, read_museval
-from kseparation.storage.atomic import TEMPORARY_PREFIX, explained_write_errors, read_json, write_json
+from kseparation.storage.atomic import TEMPORARY_PREFIX, explained_write_errors, read_json, remove_temporary, write_json
 from kseparation.storage.hashes import file_sha256
+from kseparation.storage.run_lock import RunLock
 
-DIGESTS = ".scored.json"
+# Hashes of the sound that the scores beside it are of; no name that museval's loader takes for scores.
+DIGESTS = "scored.digests"
+# What the stems of a model leave of the mixture, as museval calls it.
+REST = "accompaniment"
+# Below this share of the energy of the stems the rest is rounding.
+LEAST_REST = 1e-8
+MOST_JOBS = 4
 
 
 class WholeSongScores:
     """Scores of museval by song, in its own files `<folder>/<song>.json`. A context manager.
 
-    A song that is scored again with the same sound, bit for bit, keeps its scores: an evaluation that was interrupted goes on where it was.
+    A song that is scored again with the same sound, bit for bit, keeps its scores: an evaluation that was interrupted goes on where it was. Where the model has not all of the
+    four common stems, what they leave of the mixture is scored as one more, `accompaniment`: without it there would be nothing to interfere with a single stem.
 
     Args:
         folder: for the files of museval.
         stems: their names in the order of the arrays.
         sample_rate: in Hz.
         channels: of the sound.
-        jobs: songs that are scored at a time.
+        jobs: songs that are scored at a time; by default one for each processor, up to four, for each takes gigabytes.
     """
 
-    def __init__(self, folder: str | Path, stems: Sequence[str], sample_rate: int, channels: int, jobs: int = 2):
+    def __init__(self, folder: str | Path, stems: Sequence[str], sample_rate: int, channels: int, jobs: int | None = None):
+        jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
         self.folder = Path(folder)
         self.stems = tuple(stems)
+        self.has_rest = not set(STEMS) <= set(stems)
         self.channels = channels
-        self._jobs = BSSEvalJobs(stems, sample_rate, jobs)
+        self.failures: dict[str, str] = {}
+        self._jobs = BSSEvalJobs((*self.stems, REST) if self.has_rest else self.stems, sample_rate, jobs)
+        self._writer = RunLock(self.folder)
         self._free = threading.Semaphore(jobs + 1)  # songs on the disk, which are large
         self._lock = threading.Lock()
         self._scores = {}
 
     def __enter__(self) -> "WholeSongScores":
-        with explained_write_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._waiting = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self.folder))
-        file = self.folder / DIGESTS
-        self._digests = read_json(file) if file.is_file() else {}
+        self._writer.__enter__()
+        try:
+            remove_temporary(self.folder)
+            self._digests = _known(self.folder / DIGESTS)
+            self._jobs.__enter__()
+            with explained_write_errors(self.folder):
+                self._waiting = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self.folder))
+        except BaseException:
+            self._writer.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
         self._jobs.__exit__(*error)
         shutil.rmtree(self._waiting, ignore_errors=True)
+        self._writer.__exit__()
 
     def song(self, name: str, samples: int) -> "WaitingSong":
         """Returns a song to be filled block by block; waits while too many are on the disk."""
         self._free.acquire()
-        return WaitingSong(self, name, Path(tempfile.mkdtemp(dir=self._waiting)), (len(self.stems), samples, self.channels))
+        return WaitingSong(self, name, Path(tempfile.mkdtemp(dir=self._waiting)), (len(self._jobs.stems), samples, self.channels))
 
     def submit(self, song: "WaitingSong") -> None:
         """Has a song scored whose sound is complete."""
@@ -65,7 +86,7 @@ class WholeSongScores:
             shutil.rmtree(song.folder)
             self._free.release()
             return
-        future = self._jobs.score(song.folder, song.name, out)
+        future = self._jobs.score(song.folder, song.name, out, self._jobs.stems if song.rest_is_heard else self.stems)
         future.add_done_callback(lambda done: self._scored(song.name, digest, done))
         self._scores[song.name] = future
 
@@ -77,10 +98,24 @@ class WholeSongScores:
             self._digests[name] = digest
             write_json(self.folder / DIGESTS, self._digests)
 
-    def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
-        """Waits for all songs; returns song -> stem -> score, as `read_museval` gives them."""
-        bar = tqdm(self._scores.items(), desc="museval", unit="song", disable=not sys.stderr.isatty(), leave=False)
-        return {name: scores if isinstance(scores, dict) else scores.result() for name, scores in bar}
+    def results(self) -> dict[str, Mapping[str, Mapping[str, float | None]]]:
+        """Waits for all songs; returns song -> stem -> score, as `read_museval` gives them. A song that museval could not score has none, and a line in `failures`."""
+        found = {}
+        for name, scores in tqdm(self._scores.items(), desc="museval", unit="song", disable=not sys.stderr.isatty(), leave=False):
+            try:
+                scores = scores if isinstance(scores, dict) else scores.result()
+                found[name] = {stem: scores[stem] for stem in self.stems}
+            except CheckFailed as error:
+                found[name], self.failures[name] = {}, str(error)
+        return found
+
+
+def _known(file):
+    try:
+        digests = read_json(file)
+    except UserError:  # none yet, or damaged: all is scored anew
+        return {}
+    return digests if isinstance(digests, dict) else {}
 
 
 class WaitingSong:
@@ -89,13 +124,22 @@ class WaitingSong:
     def __init__(self, owner: WholeSongScores, name: str, folder: Path, shape: tuple[int, int, int]):
         self.owner, self.name, self.folder = owner, name, folder
         self._position = 0
+        self._energy = np.zeros(2)  # of the stems, and of what they leave
         self._arrays = [np.lib.format.open_memmap(folder / f"{part}.npy", "w+", "float32", shape) for part in ("reference", "estimate")]
 
-    def add(self, reference: np.ndarray, estimate: np.ndarray) -> None:
-        """Appends a block, `(stems, samples, channels)` each."""
-        length = estimate.shape[1]
+    @property
+    def rest_is_heard(self) -> bool:
+        """Whether the stems leave more of the mixture than rounding."""
+        return self._energy[1] > LEAST_REST * self._energy[0]
+
+    def add(self, reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> None:
+        """Appends a block, stems `(stems, samples, channels)` each, and the mixture `(samples, channels)`."""
+        length, stems = estimate.shape[1], len(estimate)
         for array, block in zip(self._arrays, (reference, estimate), strict=True):
-            array[:, self._position : self._position + length] = block
+            place = array[:, self._position : self._position + length]
+            place[:stems] = block
+            place[stems:] = mixture - block.sum(axis=0)
+        self._energy += [np.square(reference, dtype="float64").sum(), np.square(mixture - reference.sum(axis=0), dtype="float64").sum()]
         self._position += length
 
     def complete(self) -> None:

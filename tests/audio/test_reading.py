@@ -9,6 +9,7 @@ import soundfile
 from kseparation.audio import decoding, reading
 from kseparation.audio.reading import AudioReader, audio_info, read_audio, require_finite
 from kseparation.errors import UserError
+from tests.audio_files.making import mp3_frames
 
 FORMATS = [
     ("wav", "PCM_16"),
@@ -227,6 +228,27 @@ def test_an_mp3_whose_claim_is_an_estimate_has_its_decodable_length(tmp_path, ca
     info = audio_info(path)
     assert 396_000 <= info.samples < 400_000
     assert len(read_audio(path)[0]) == info.samples
+
+
+@pytest.mark.parametrize("quiet", ["first", "last"])
+def test_an_mp3_of_variable_rate_that_does_not_say_its_length_is_read_to_its_end(tmp_path, quiet):
+    """libsndfile guesses its length from the rate of the first frame, a half or twice of what it is."""
+    path, parts = tmp_path / "a.mp3", [0.001 * noise(400_000), 0.5 * noise(400_000)]
+    with soundfile.SoundFile(path, "w", 44100, 2, bitrate_mode="VARIABLE") as file:
+        file.write(np.concatenate(parts if quiet == "first" else parts[::-1]))
+    whole, data = soundfile.read(path, dtype="float32")[0], path.read_bytes()
+    starts = list(mp3_frames(data))
+    assert b"Xing" in data[: starts[1]]
+    path.write_bytes(b"ID3\x03\x00\x00\x00\x00\x02\x00" + bytes(256) + data[starts[1] :])
+    assert abs(soundfile.info(path).frames - len(whole)) > 0.1 * len(whole)
+    found, _ = read_audio(path)
+    late = len(found) - len(whole)  # the encoder's delay, which the first frame would have told
+    assert 0 <= late < 3 * 1152
+    delay = next(lag for lag in range(late + 1) if np.allclose(found[lag + 5000 : lag + 5100], whole[5000:5100], atol=1e-4))
+    np.testing.assert_allclose(found[delay + 5000 : delay + 795_000], whole[5000:795_000], atol=1e-4)
+    with AudioReader(path) as reader:
+        for start in (600_000, 10_000):
+            np.testing.assert_allclose(reader.read(start, 1000), found[start : start + 1000], atol=1e-6)
 
 
 def test_a_file_cut_after_it_was_opened_is_refused(tmp_path):

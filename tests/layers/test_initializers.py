@@ -16,6 +16,7 @@ def test_numbers_are_the_same_on_every_backend():
 def test_fills_the_range_evenly(fan_in):
     values = numbers(FanInUniform(fan_in, seed=1)((10000,))) * np.sqrt(fan_in)
     assert np.abs(values).max() <= 1
+    np.testing.assert_allclose(numbers(FanInUniform(fan_in, gain=3.0, seed=1)((10000,))) * np.sqrt(fan_in), 3 * values, rtol=1e-5)
     counts, _ = np.histogram(values, bins=10, range=(-1, 1))
     assert counts.min() > 850 and counts.max() < 1150
 

@@ -6,6 +6,7 @@ import pytest
 
 from kseparation.layers import StridedConvolution, TransposedConvolution
 from tests.on_backend import compute, numbers
+from tests.reference.strided_convolution import halved
 
 
 def noise(*shape, seed=0):
@@ -17,14 +18,6 @@ def built(layer, channels):
     for index, weight in enumerate(layer.weights):
         weight.assign(noise(*weight.shape, seed=index + 5))
     return layer, numbers(layer.kernel).astype("float64"), numbers(layer.bias)
-
-
-def halved(features, kernel):
-    """The definition: one sample of silence before, two behind."""
-    frames, bins = features.shape[1] // 2, features.shape[2] // 2
-    padded = np.pad(features, ((0, 0), (1, 2), (1, 2), (0, 0)))
-    windows = [[padded[:, i : i + 2 * frames : 2, j : j + 2 * bins : 2] @ kernel[i, j] for j in range(5)] for i in range(5)]
-    return sum(map(sum, windows))
 
 
 @pytest.mark.parametrize("bins", [6, 7])
@@ -61,3 +54,17 @@ def test_transposed_convolution_is_the_transpose():
 def test_words_of_errors(layer):
     with pytest.raises(ValueError, match="`filters` must be at least 1. Received: filters=0"):
         layer(0)
+
+
+def test_an_odd_number_of_frames_is_refused():
+    with pytest.raises(ValueError, match=r"must be even. Received: features of shape \(2, 3, 8, 1\)"):
+        built(StridedConvolution(2), 1)[0](noise(2, 3, 8, 1))
+
+
+@pytest.mark.parametrize(("layer", "inputs_of_each_output"), [(StridedConvolution, 25 * 16), (TransposedConvolution, 25 * 16 / 4)])
+def test_the_start_keeps_the_power_through_a_rectifier(layer, inputs_of_each_output):
+    layer = layer(64)
+    layer.build((None, None, 8, 16))
+    kernel = numbers(layer.kernel)
+    assert np.abs(kernel).max() == pytest.approx(np.sqrt(6 / inputs_of_each_output), rel=1e-2)
+    assert kernel.var() == pytest.approx(2 / inputs_of_each_output, rel=0.05)

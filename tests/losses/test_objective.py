@@ -90,6 +90,13 @@ def test_schedules_are_kept_by_the_config():
     assert again.schedules == loss.schedules == {"spectral": (5, 7)}
 
 
+def test_beside_other_parts_none_of_its_losses_need_count():
+    loss = Objective({"wave": WaveformL1(), "other": WaveformL1()}, {"wave": 0.0}, {"other": (5, 0)}, alone=False)
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(loss))))
+    parts = compute(lambda true, pred, step: again.parts(true, pred, step), *batch(), np.int32(0))
+    assert parts["wave"] > 0 and parts["other"] == 0 and again.total(parts) == 0
+
+
 def test_words_of_errors():
     with pytest.raises(ValueError, match="`schedules` names a loss that is not there. Received: wav. Did you mean `wave`"):
         objective(schedules={"wav": (1, 1)})

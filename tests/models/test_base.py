@@ -117,7 +117,7 @@ def test_metrics_are_no_state_of_the_model():
 def test_weights_of_items_are_refused(verb):
     model, weights = Halver(stems=("a", "b"), channels=1), np.array([1.0, 0.0], "float32")
     model.compile("sgd", Objective({"wave": WaveformL1()}))
-    with pytest.raises(ValueError, match="`sample_weight` must be None where the loss is an `Objective`, .* Leave out `sample_weight` and `class_weight`"):
+    with pytest.raises(ValueError, match="`sample_weight` must be None: the parts of the loss count all items alike. Leave out `sample_weight` and `class_weight`"):
         getattr(model, verb)(noise(2, 60, 1), noise(2, 2, 60, 1), sample_weight=weights, verbose=0)
 
 

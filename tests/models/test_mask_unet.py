@@ -87,11 +87,14 @@ def magnitudes(audio):
 
 
 def logarithm(values):
-    return (np.clip(np.log(np.maximum(values, np.exp(-12))), None, 4) + 12) / 16
+    return (np.clip(np.log(np.maximum(values, np.exp(-12))), None, 6) + 12) / 18
 
 
-@pytest.mark.parametrize("loss", ["mse", "l1", "unweighted_mse", "unweighted_l1"])
-@pytest.mark.parametrize(("objective", "domain", "target_domain"), [("magnitude", "linear", None), ("magnitude", "log", None), ("ratio_mask", "linear", None), ("ratio_mask", "log", None), ("ratio_mask", "log", "linear"), ("direct", "linear", None), ("direct", "log", None)])
+DEFINITIONS = [("magnitude", "linear", None), ("magnitude", "log", None), ("ratio_mask", "linear", None), ("ratio_mask", "log", None), ("ratio_mask", "log", "linear"), ("direct", "linear", None), ("direct", "log", None)]
+UNWEIGHTED = [(*case, loss) for case in DEFINITIONS if case[0] == "ratio_mask" for loss in ("unweighted_mse", "unweighted_l1")]
+
+
+@pytest.mark.parametrize(("objective", "domain", "target_domain", "loss"), [(*case, loss) for case in DEFINITIONS for loss in ("mse", "l1")] + UNWEIGHTED)
 def test_objectives_are_their_definitions(objective, domain, target_domain, loss):
     """The last kernel is zero, so that each network paints the same value everywhere, known from its bias."""
     model = tiny(stems=("a", "b"), channels=2, objective=objective, domain=domain, target_domain=target_domain, loss=loss, output_bias=0.3)
@@ -162,7 +165,7 @@ def test_every_weight_has_a_gradient_by_the_waveform_too():
     gradients = weight_gradients(model, mixture, stems, WaveformL1())
     for path, gradient in gradients.items():
         assert np.all(np.isfinite(gradient)), path
-        assert np.any(gradient) or path.endswith("bias"), path
+        assert np.any(gradient) or (path.endswith("bias") and "down_0" in path), path  # the normalisation behind takes it away again
 
 
 @pytest.mark.parametrize("loss", ["mse", "unweighted_l1"])
@@ -173,13 +176,36 @@ def test_the_start_is_the_mean_mask_of_the_first_examples(loss):
     shares, weights = np.zeros(2), 0.0
     for mixture, stems in examples:
         whole = magnitudes(mixture)[:, None]
-        weight = whole**2 if loss == "mse" else np.ones_like(whole)
+        weight = whole**2 / (whole**2).mean(axis=(2, 3, 4), keepdims=True) if loss == "mse" else np.ones_like(whole)
         shares += (np.clip(magnitudes(stems) / (whole + 1e-8), 0, 1) * weight).sum(axis=(0, 2, 3, 4))
         weights += weight.sum()
     for stem, share, network in zip("ab", shares / weights, model.networks):
         assert started[f"mean_mask/{stem}"] == pytest.approx(share, rel=1e-3)
         assert started[f"output_bias/{stem}"] == pytest.approx(np.log(share / (1 - share)), rel=1e-2)
         np.testing.assert_allclose(numbers(network.up[0].bias), started[f"output_bias/{stem}"], rtol=1e-6)
+
+
+def test_the_first_masks_are_near_the_mean_mask():
+    model = tiny(filters=(16, 32), channels=2, output_bias="from_data")
+    mixture, stems = batch(channels=2)
+    share = model.start_from_data([(mixture, 0.3 * stems)])["mean_mask/vocals"]
+    assert 0.01 < share < 0.35
+    mask = compute(lambda x: model._looked_at(x)[0], mixture)
+    assert mask.mean() == pytest.approx(share, rel=0.25)
+
+
+def test_the_stems_of_a_spleeter_network_share_the_mixture_by_their_powers():
+    model = randomize(tiny(stems=("a", "b"), bins="pad", variant="spleeter"))
+    mixture = noise(1, 300, 1)
+    estimate = compute(model, mixture)
+    np.testing.assert_allclose(estimate.sum(axis=1), mixture, atol=1e-4)
+    masks = compute(lambda x: model._looked_at(x)[0], mixture) ** 2
+    masks = (masks / masks.sum(axis=1, keepdims=True)).astype("float32")
+    share = compute(lambda x: model._synthesise(*(ops.convert_to_tensor(masks) * part[:, None] for part in model._analyse(x, 300)), 300), mixture)
+    np.testing.assert_allclose(estimate, share, atol=1e-4)
+    # In a training each network is compared by itself; one stem has nothing to share with.
+    assert np.abs(compute(lambda x: model(x, training=True), mixture).sum(axis=1) - mixture).max() > 0.01
+    assert np.abs(compute(randomize(tiny(variant="spleeter", bins="pad")), mixture)[:, 0] - mixture).max() > 0.01
 
 
 def test_a_number_for_the_bias_is_where_it_starts():
@@ -192,7 +218,7 @@ def test_a_stem_that_is_silent_in_the_examples_keeps_a_mask_that_can_open():
     model = tiny(output_bias="from_data")
     mixture, stems = batch()
     started = model.start_from_data([(mixture, 0 * stems)])
-    assert started["mean_mask/vocals"] == 0.01 and np.isfinite(started["output_bias/vocals"])
+    assert started["mean_mask/vocals"] == 0 and started["output_bias/vocals"] == pytest.approx(np.log(0.01 / 0.99))
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -231,6 +257,7 @@ def test_known_failures_are_domains_that_differ():
         ({"output_bias": "data"}, "`output_bias` must be a number or from_data. Received: output_bias=data"),
         ({"objective": "direct", "output_bias": "from_data"}, "a direct output has none"),
         ({"variant": "unet"}, "`variant` is unknown"),
+        ({"loss": "unweighted_l1"}, "`loss` counts the bins of a ratio mask only. Received: loss=unweighted_l1, objective=magnitude. Take l1"),
     ],
 )
 def test_words_of_errors(arguments, words):
@@ -252,7 +279,20 @@ def test_the_forward_pass_leaves_nothing_behind():
     """A tensor kept from a compiled step would be an error on JAX and a leak elsewhere."""
     model = tiny()
     mixture, stems = batch()
+    model.compile("sgd", Objective({"wave": WaveformL1()}), run_eagerly=True, jit_compile=False)
+    for call in (
+        lambda: model.evaluate(mixture, stems, verbose=0),
+        lambda: model.train_on_batch(mixture, stems),
+        lambda: model.predict(mixture, verbose=0),
+        lambda: model(mixture),
+    ):
+        call()
+        assert model.handed_over() is None
+
+
+def test_the_loss_outside_a_step_looks_at_the_mixture_itself():
+    model = randomize(tiny())
+    mixture, stems = batch()
     model.compile("sgd", None, run_eagerly=True, jit_compile=False)
-    model.evaluate(mixture, stems, verbose=0)
-    assert model._forward.take() is None
-    assert ops.shape(model(mixture))[1] == 1
+    logged = model.evaluate(mixture, stems, verbose=0, return_dict=True)["magnitude/vocals"]
+    assert float(compute(lambda x, y: model.objective_parts(x, y)["magnitude/vocals"], mixture, stems)) == pytest.approx(logged, rel=1e-5)

@@ -70,6 +70,11 @@ def test_scores_show_songs_and_predictors_of_each_stem():
     figure = score_figure(summary())
     songs = [line.get_xydata().tolist() for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     assert songs == [[[1.0, 0], [2.0, 0]], [[-3.0, -1], [-60.0, -1]]]
+    # The boxes: a median across each, from its lower to its upper end.
+    medians = [line.get_xydata() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2 and np.ptp(line.get_ydata()) == 0.5 and np.ptp(line.get_xdata()) == 0]
+    assert [(line[0, 0], line[:, 1].mean()) for line in medians] == [(1.5, 0.0), (-31.5, -1.0)]
+    boxes = [line.get_xydata() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 5]
+    assert [(box[:, 0].min(), box[:, 0].max()) for box in boxes] == [(1.25, 1.75), (-45.75, -17.25)]
     assert lines(figure, "constant mask")[0].get_xydata().tolist() == [[1.5, 0], [-1.0, -1]]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["vocals", "bass"]
 

@@ -16,7 +16,7 @@ SUMMARY = {
     "model": "tiny", "data": "builtin", "subset": "test", "tracks": 1,
     "stems": {"vocals": SDR}, "mean": SDR,
     "trivial": {"zeros": {"vocals": 0.0, "mean": 0.0}, "constant_mask": None},
-    "per_track": [{"track": "song <1>", "seconds": 2.0, "stems": {"vocals": SDR}, "mean": SDR}],
+    "per_track": [{"track": "song <1>", "seconds": 2.0, "stems": {"vocals": SDR}, "mean": SDR, "trivial": {"zeros": {"vocals": 0.0}}}],
 }  # fmt: skip
 
 
@@ -123,13 +123,20 @@ def test_a_score_that_was_not_asked_for_has_no_column(tmp_path):
 
 
 def test_sound_that_does_not_fit_is_left_out_and_the_page_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "MAX_PAGE_BYTES", 500_000)
-    data = ReportData("run", excerpts=[excerpt(name="short"), excerpt(40.0, name="long")])
+    monkeypatch.setattr(report, "MAX_PAGE_BYTES", 600_000)
+    songs = [{**SUMMARY["per_track"][0], "track": f"song {index}"} for index in range(500)]
+    data = ReportData("run", summary={**SUMMARY, "per_track": songs}, excerpts=[excerpt(name="short"), excerpt(40.0, name="long")])
     file = write_report(tmp_path / "report.html", data)
     page = Page(file.read_text(encoding="utf-8"))
     assert len(page.all("audio")) == 3
-    assert "The sound of long was left out to keep this page small." in page.text
-    assert file.stat().st_size < 500_000
+    assert "long: Its sound was left out to keep this page small." in page.text
+    assert "song 499" in page.text and file.stat().st_size < 600_000
+
+
+def test_every_song_to_hear_is_seen_too(tmp_path):
+    page = Page(write_report(tmp_path / "report.html", ReportData("run", excerpts=[excerpt(name="one"), excerpt(name="two")])).read_text(encoding="utf-8"))
+    assert "Spectrograms of one" in page.text and "Spectrograms of two" in page.text
+    assert len(page.all("img")) == 2
 
 
 def test_an_interrupted_page_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -114,6 +114,8 @@ def test_a_loss_may_begin_later_and_rise(tmp_path: Path) -> None:
     assert objective.schedules == {"magnitude_l1": (100, 50)} and objective.weights == {"waveform_l1": 1.0, "magnitude_l1": 2.0}
     with pytest.raises(UserError, match="`loss`: At least one loss must count from the first step"):
         build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1, start_step: 5}]"))
+    for later in ("start_step: 5", "weight: 0"):  # the model's own objective trains until then
+        assert build.build_objective(loaded(tmp_path, f"loss: [{{name: waveform_l1, {later}}}]"), ["magnitude/vocals"]).part_names() == ["waveform_l1"]
 
 
 def test_a_config_without_losses_needs_a_model_with_an_objective(tmp_path: Path) -> None:

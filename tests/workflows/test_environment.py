@@ -12,3 +12,4 @@ def test_the_environment_names_backend_and_versions() -> None:
     assert environment["backend"] == keras.backend.backend()
     assert environment["packages"]["numpy"] == importlib.metadata.version("numpy")
     assert environment["dtype_policy"] == "float32"
+    assert environment["processor"] and "cpu" in environment["device"].lower()

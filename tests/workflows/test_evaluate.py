@@ -302,14 +302,18 @@ def test_another_model_is_compared_with_on_the_songs_of_both(songs, result, tmp_
     assert (comparison["baseline"], comparison["tracks"]) == ("scaled_mixture", 3)
     expected = np.mean([one["stems"]["vocals"]["sdr_global"] for one in summary["per_track"]]) - result[0]["stems"]["vocals"]["sdr_global"]
     assert comparison["stems"]["vocals"]["sdr_global"]["difference"] == pytest.approx(expected)
-    assert comparison["stems"]["bass"]["sdr_global"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert comparison["stems"]["bass"]["sdr_global"] == {"difference": 0.0, "low": None, "high": None}  # three songs
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["comparison"] == comparison
     assert "difference from scaled_mixture" in capsys.readouterr().err
 
 
-def test_a_baseline_that_is_none_is_refused_before_the_songs(songs, tmp_path):
+def test_a_baseline_that_is_none_is_refused_before_the_songs(songs, result, tmp_path, monkeypatch):
+    monkeypatch.setattr(ScaledMixture, "predict_segments", lambda *_: pytest.fail("separated"))
     (tmp_path / "summary.json").write_text("[1]")
-    for baseline, words in ((tmp_path, "is no summary of an evaluation"), (tmp_path / "none", "`--baseline` does not exist")):
+    other = dict(result[0], per_track=[dict(song, track=f"other {song['track']}") for song in result[0]["per_track"]])
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    cases = (tmp_path, "is no summary of an evaluation"), (tmp_path / "none", "`--baseline` does not exist"), (tmp_path / "other.json", "holds none of these songs")
+    for baseline, words in cases:
         with pytest.raises(UserError, match=words):
             evaluate(ScaledMixture(), str(songs), out=tmp_path / "out", baseline=baseline)
     assert not (tmp_path / "out").exists()

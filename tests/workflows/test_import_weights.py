@@ -10,7 +10,7 @@ import pytest
 
 from kseparation.errors import UserError
 from kseparation.models import load_model
-from kseparation.models.public_moises_light import arguments_of
+from kseparation.workflows.public_moises_light import arguments_of
 from kseparation.workflows.import_weights import import_weights
 from kseparation.workflows.torch_state import read_torch_state
 from tests.reference.public_moises_light import TINY, write_references
@@ -85,7 +85,7 @@ def test_tensors_that_do_not_fit_are_named(public, tmp_path, change, words):
 
 
 def test_the_named_preset_is_held_against_the_tensors(public, tmp_path):
-    refused(r"no model|does not fit|for `", public / "four.pt", tmp_path / "a.keras", "preset=paper_small")
+    refused(r"The checkpoint lacks `.*Check --model_config", public / "four.pt", tmp_path / "a.keras", "preset=paper_small")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,8 @@ def test_the_named_preset_is_held_against_the_tensors(public, tmp_path):
         ("hop_samples=yes", "Received: 'yes'"),
         ("hop_samples", "takes key=value"),
         ("hop_samples=300", "half of `window_samples`"),
+        ("output=softmax_mask", "has no `softmax_mask`"),
+        ("preset=demo", "has no `softmax_mask`"),
     ],
 )
 def test_wrong_model_config_is_named(public, tmp_path, pair, words):
@@ -118,6 +120,27 @@ def test_code_in_a_checkpoint_never_runs(tmp_path):
     for checkpoint in (plain, zipped):
         refused("only tensors are opened|damaged, or no file of `torch.save`", checkpoint, tmp_path / "a.keras")
     assert not marker.exists()
+
+
+def test_modules_beside_the_checkpoint_never_run(public, tmp_path):
+    marker = tmp_path / "ran"
+    for module in ("torch", "numpy", "kseparation"):
+        (tmp_path / f"{module}.py").write_text(f"import pathlib; pathlib.Path({str(marker)!r}).touch()")
+    app = Path(__file__).parents[2] / "apps" / "import_weights.py"
+    call = [sys.executable, str(app), "--source=moises-light", f"--checkpoint={public / 'four.pt'}", "--out=a.keras", f"--model_config={HOP}"]
+    subprocess.run(call, check=True, cwd=tmp_path)
+    assert (tmp_path / "a.keras").is_file() and not marker.exists()
+
+
+def test_names_and_gradients_of_the_tensors_do_not_matter(tmp_path):
+    path = saved_by_torch(tmp_path / "a.pt", "torch.save({'file': torch.ones(2, requires_grad=True), 'keys': torch.zeros(3)}, path)")
+    state = read_torch_state(path)
+    assert {key: value.tolist() for key, value in state.items()} == {"file": [1, 1], "keys": [0, 0, 0]}
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+    path = saved_by_torch(tmp_path / "huge.pt", "torch.save({'w': torch.zeros(1).expand(10**11)}, path)")
+    refused(r"claim 400,000,000,000 bytes, and the file has \d", path, tmp_path / "a.keras")
 
 
 def test_what_is_no_checkpoint_is_refused(public, tmp_path):

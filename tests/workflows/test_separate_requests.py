@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from kseparation.audio.files import AudioReader, write_audio
+from kseparation.audio.files import write_audio
 from kseparation.errors import CheckFailed, MachineError, UserError
 from kseparation.storage.run_lock import RunLock
+from kseparation.workflows import separate as separate_workflow
 from kseparation.workflows import separate_outputs
 from kseparation.workflows.separate import separate
 from kseparation.workflows.separate_plan import SeparateSettings
@@ -240,20 +241,17 @@ def test_existing_results_are_skipped_only_when_the_manifest_proves_them(tmp_pat
     assert calls(overlap=0.25, residual=True) > 0
 
 
-def test_encoding_runs_while_the_model_works_on_the_next_track_and_gives_the_same_files(tmp_path):
+def test_encoding_runs_while_the_model_works_on_the_next_track_and_gives_the_same_files(tmp_path, monkeypatch):
     inputs = [song(tmp_path, f"{index}.wav", seed=index) for index in range(4)]
     threads = set()
-    blocks = AudioReader.blocks
+    finish = separate_workflow.finish_track
 
-    def spy(self, *arguments):
+    def spy(*arguments):
         threads.add(threading.current_thread().name)
-        return blocks(self, *arguments)
+        return finish(*arguments)
 
-    AudioReader.blocks = spy
-    try:
-        run(inputs, tmp_path / "three", jobs=3)
-    finally:
-        AudioReader.blocks = blocks
+    monkeypatch.setattr(separate_workflow, "finish_track", spy)
+    run(inputs, tmp_path / "three", jobs=3)
     run(inputs, tmp_path / "one", jobs=1)
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
     for name in tree(tmp_path / "one"):

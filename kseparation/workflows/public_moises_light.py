@@ -10,7 +10,6 @@ from kseparation.errors import UserError
 
 # Of its attention; the package has no argument for them.
 HEADS, HEAD_SIZE, ROTARY_BASE = 4, 32, 10000.0
-STEMS = ("vocals", "drums", "bass", "other")
 
 
 @dataclass(frozen=True)
