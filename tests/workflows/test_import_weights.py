@@ -85,7 +85,8 @@ def test_tensors_that_do_not_fit_are_named(public, tmp_path, change, words):
 
 
 def test_the_named_preset_is_held_against_the_tensors(public, tmp_path):
-    refused(r"The checkpoint lacks `.*Check --model_config", public / "four.pt", tmp_path / "a.keras", "preset=paper_small")
+    refused(r"make no model: `hop_samples` must lie .* Received: hop_samples=1024, window_samples=512", public / "four.pt", tmp_path / "a.keras", "preset=paper_small")
+    refused(r"The checkpoint lacks `.*Check --model_config", public / "four.pt", tmp_path / "a.keras", "preset=paper_small", HOP)
 
 
 @pytest.mark.parametrize(
