@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-
 # Keeps the power of features through layers with a rectifier: He et al. 2015, Delving deep into rectifiers (arXiv 1502.01852), eq. 10.
 HE_GAIN = 6**0.5
 

@@ -12,8 +12,8 @@ from kseparation.data.builtin.form import STEMS
 from kseparation.errors import UserError, did_you_mean
 from kseparation.models import MoisesLight
 from kseparation.models.moises_light_presets import PRESETS
-from kseparation.workflows.public_moises_light import arguments_of, our_weights, stem_count
 from kseparation.storage.atomic import atomic_file, require_writable
+from kseparation.workflows.public_moises_light import arguments_of, our_weights, stem_count
 from kseparation.workflows.torch_state import read_torch_state
 
 SOURCES = ("moises-light",)

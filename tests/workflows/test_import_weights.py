@@ -10,8 +10,8 @@ import pytest
 
 from kseparation.errors import UserError
 from kseparation.models import load_model
-from kseparation.workflows.public_moises_light import arguments_of
 from kseparation.workflows.import_weights import import_weights
+from kseparation.workflows.public_moises_light import arguments_of
 from kseparation.workflows.torch_state import read_torch_state
 from tests.reference.public_moises_light import TINY, write_references
 
