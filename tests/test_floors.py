@@ -28,7 +28,7 @@ HOMES = {
     "musdb": "data",
     "jinja2": "reporting",
     "matplotlib": "reporting",
-    "museval": "workflows",
+    "museval": "metrics",
     "tensorboardX": "training",
 }
 # keras.ops has these, but not the same on every backend, or not at a usable speed.
