@@ -15,6 +15,8 @@ PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadsco
 # Tests that never import Keras: run once, with a backend name that would make the import fail. All others run on each backend.
 WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \
 	tests/test_floors.py tests/test_house_rules.py)
+# Tests that import Keras and compute nothing with it, in processes that take long: run with torch, which is imported fastest.
+ON_ONE_BACKEND := tests/parity/test_museval.py
 # Tests that need no package beyond requirements/jax.txt and pytest: they show that no other backend leaks in.
 JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metrics)
 
@@ -35,7 +37,7 @@ test-without-keras: .venv/test/installed ffmpeg
 	KERAS_BACKEND=none .venv/test/bin/python $(PYTEST) $(WITHOUT_KERAS)
 
 $(BACKENDS:%=test-%): test-%: .venv/test/installed ffmpeg
-	KERAS_BACKEND=$* .venv/test/bin/python $(PYTEST) --doctest-modules kseparation tests $(addprefix --ignore=,$(WITHOUT_KERAS))
+	KERAS_BACKEND=$* .venv/test/bin/python $(PYTEST) --doctest-modules kseparation tests $(addprefix --ignore=,$(WITHOUT_KERAS) $(if $(filter torch,$*),,$(ON_ONE_BACKEND)))
 
 test-jax-only: .venv/jax-only/installed
 	! .venv/jax-only/bin/python -c "import tensorflow" 2>/dev/null

@@ -46,7 +46,6 @@ TESTED_IN = {
     "workflows/memory_forecast.py": "workflows/test_bad_config.py",
     "workflows/separate_outputs.py": "workflows/test_separate.py",
     "workflows/separate_plan.py": "workflows/test_separate_requests.py",
-    "workflows/torch_state.py": "workflows/test_import_weights.py",
     "workflows/whole_song_scores.py": "parity/test_museval.py",
 }
 

@@ -225,8 +225,10 @@ def _decodable_samples(path: Path, size: int, changed_ns: int) -> int:
         decoder.close()
     if not decoder.in_order:  # the failed seek has spoilt this decoder
         decoder = _open(path)
-        found = decoder.count()
+        found = decoder.count(limit)
         decoder.close()
+        if found > limit:
+            return found
     raise _truncated(path, claimed, found)
 
 

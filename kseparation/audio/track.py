@@ -14,6 +14,11 @@ from kseparation.errors import UserError, did_you_mean
 ROUNDING = 1e-4
 
 
+def is_heard_beside(rest: float, mixture: float) -> bool:
+    """Whether what is left of a mixture is more than rounding and what a limiter does to a sum: above -40 dB of it. Both are root mean squares."""
+    return rest > max(0.01 * mixture, ROUNDING)
+
+
 class Track:
     """A song whose files are opened for each read: cheap to hold by the thousand and to send to workers.
 
@@ -86,7 +91,7 @@ class Track:
         for number in range(excerpts):
             start = max(0, int(self.samples * (number + 0.5) / excerpts) - length // 2)
             mixture, rest = self.read_mixture(start, length), self.read_rest(start, length)
-            if np.sqrt(np.mean(np.square(rest))) > max(0.01 * np.sqrt(np.mean(np.square(mixture))), ROUNDING):
+            if is_heard_beside(*(float(np.sqrt(np.mean(np.square(sound)))) for sound in (rest, mixture))):
                 return start
         return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kseparation.errors import CheckFailed, UserError
+from kseparation.storage.atomic import explained_write_errors
 
 # Key of summary.json -> name in museval's files.
 MUSEVAL_SCORES = {"sdr_museval_median": "SDR", "isr": "ISR", "sir": "SIR", "sar": "SAR"}
@@ -60,19 +61,23 @@ class BSSEvalJobs:
         """Begins to score a song; the result is what `read_museval` gives, CheckFailed where museval fails.
 
         Args:
-            folder: holds `reference.npy` and `estimate.npy`, float32 `(stems, samples, channels)`, which are removed afterwards.
+            folder: holds `reference.npy` and `estimate.npy`, float32 `(stems, samples, channels)`, which are removed afterwards. On the file system of `out`.
             name: of the song.
-            out: the file of museval's format.
+            out: the file of museval's format, which appears when it is complete.
             stems: the first of them, where not all count.
         """
         return self._pool.submit(self._scored, Path(folder), name, Path(out), stems or self.stems)
 
     def _scored(self, folder, name, out, stems):
-        code, said = self._call(str(folder / "reference.npy"), str(folder / "estimate.npy"), str(self.sample_rate), name, str(out), *stems)
+        # The process writes beside the sound: one that outlives this one would else replace scores that were made after it.
+        scored = folder / "scores.json"
+        code, said = self._call(str(folder / "reference.npy"), str(folder / "estimate.npy"), str(self.sample_rate), name, str(scored), *stems)
         for file in folder.glob("*.npy"):
             file.unlink()
         if code:
             raise CheckFailed(f"museval could not score `{name}`: {said}")
+        with explained_write_errors(out):
+            os.replace(scored, out)
         return read_museval(out)
 
     def _call(self, *arguments):

@@ -6,7 +6,6 @@
 The arrays are float32 `(stems, samples, channels)`, of which as many are read as stems are named. OUT.json is museval's own format. `--check` ends with 0 where museval works.
 """
 
-import os
 import sys
 
 import numpy as np
@@ -32,8 +31,10 @@ def framewise_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: i
     heard, lost = ~_silent(reference), ~np.any(estimate, axis=(1, 2))
     frames = max((reference.shape[1] - window) // window + 1, 1)
     scores = {name: np.full((len(reference), frames), np.nan) for name in SCORES}
-    # Each estimate is scored by itself: in the place of one that museval would refuse, any sound will do.
-    estimate = np.where((lost | _silent(estimate))[:, None, None], reference, estimate)
+    # Each estimate is scored by itself: in the place of one of zeros, any sound will do.
+    estimate = np.where(lost[:, None, None], reference, estimate).astype("float64")
+    # museval takes channels that are opposite throughout for silence; 180 dB below full scale they no longer are.
+    estimate[_silent(estimate), :, 0] += 1e-9
     if heard.any() and reference.shape[1]:
         values = museval.evaluate(reference[heard], estimate[heard], win=window, hop=window, mode="v4", padding=False)
         for name, found in zip(SCORES, values, strict=True):
@@ -58,7 +59,7 @@ def _silent(stems):
 
 
 def main(reference: str, estimate: str, sample_rate: str, name: str, out: str, *stems: str) -> None:
-    """Writes the scores of one song, complete or not at all."""
+    """Writes the scores of one song."""
     _museval()
     from museval.aggregate import TrackStore
 
@@ -67,9 +68,7 @@ def main(reference: str, estimate: str, sample_rate: str, name: str, out: str, *
     for index, stem in enumerate(stems):
         store.add_target(stem, {metric: values[index].tolist() for metric, values in scores.items()})
     store.validate()
-    temporary = f"{out}.part"
-    store.save(temporary)
-    os.replace(temporary, out)
+    store.save(out)
 
 
 if __name__ == "__main__":

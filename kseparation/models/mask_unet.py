@@ -274,7 +274,9 @@ class MaskUNet(Separator):
         magnitude = self._magnitude(mixture)
         whole = to_domain(magnitude, self._compared_domain)[:, None]
         share = ratio_mask(to_domain(self._magnitude(stems), self._compared_domain), whole)
-        return share, self._weights_of_shares(magnitude) if self.objective == "ratio_mask" else ops.square(whole)
+        if self.objective == "ratio_mask":
+            return share, self._weights_of_shares(magnitude)
+        return share, whole if self.loss_kind == "l1" else ops.square(whole)  # the share times these is what the loss compares
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:

@@ -56,8 +56,8 @@ class RunLog:
         if metrics.exists():
             # What lies after the checkpoint is done again.
             kept = [row for row in read_json_lines(metrics) if isinstance(row.get("step"), int) and row["step"] <= step]
-            starts = [row for row in kept if row.get("kind") == "start"]
-            kept = [row for row in kept if row not in starts[:-1]]  # a run that died before its first checkpoint started again
+            starts = [index for index, row in enumerate(kept) if row.get("kind") == "start"]
+            kept = [row for index, row in enumerate(kept) if index not in starts[:-1]]  # a run that died before its first checkpoint started again
             write_text_atomic(metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def __enter__(self) -> "RunLog":

@@ -58,6 +58,26 @@ def require_comparable(baseline: Mapping[str, Any], tracks: Sequence[str], stems
             )
 
 
+def require_same_sound(song: Mapping[str, Any], baseline: Mapping[str, Any], stems: Sequence[str]) -> None:
+    """Raises UserError where a baseline has scored other sound under the name of a song.
+
+    Args:
+        song: its row of `per_track`.
+        baseline: a summary.
+        stems: those that are compared.
+    """
+    theirs = next((one for one in baseline["per_track"] if one["track"] == song["track"]), None)
+    if theirs is None:
+        return
+    here, there = _mixture_sdr(song), _mixture_sdr(theirs)
+    for stem in (stem for stem in stems if stem in baseline["stems"]):
+        if abs(here[stem] - there[stem]) > SAME_SOUND_DECIBELS:
+            raise UserError(
+                f"`--baseline` was scored on other sound: `{song['track']}` is another song there, or has another rate or number of channels. Received: the mixture as {stem} "
+                f"has {there[stem]:.2f} dB with {baseline['model']}, {here[stem]:.2f} dB here. Evaluate both models on the same data set; models of unlike rates cannot be compared."
+            )
+
+
 def compare_summaries(summary: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, Any]:
     """Compares two evaluations on the songs of both: mean difference over the songs with its bootstrap interval.
 
@@ -82,7 +102,7 @@ def compare_summaries(summary: Mapping[str, Any], baseline: Mapping[str, Any]) -
     tracks = [track for track in ours if track in theirs]
     stems = [stem for stem in summary["stems"] if stem in baseline["stems"]]
     for track in tracks:
-        _require_same_sound(ours[track], theirs[track], stems, baseline["model"])
+        require_same_sound(ours[track], baseline, stems)
     table = {key: _differences(ours, theirs, tracks, stems, key) for key, value in summary["mean"].items() if value is not None}
     table = {key: rows for key, rows in table.items() if np.isfinite(rows).any()}
     return {
@@ -92,16 +112,6 @@ def compare_summaries(summary: Mapping[str, Any], baseline: Mapping[str, Any]) -
         "stems": {stem: {key: _interval(rows[:, index]) for key, rows in table.items() if np.isfinite(rows[:, index]).any()} for index, stem in enumerate(stems)},
         "mean": {key: _interval([mean_of_defined(value for value in row if np.isfinite(value)) for row in rows]) for key, rows in table.items()},
     }
-
-
-def _require_same_sound(ours, theirs, stems, model):
-    here, there = _mixture_sdr(ours), _mixture_sdr(theirs)
-    for stem in stems:
-        if abs(here[stem] - there[stem]) > SAME_SOUND_DECIBELS:
-            raise UserError(
-                f"`--baseline` was scored on other sound: `{ours['track']}` is another song there, or has another rate or number of channels. Received: the mixture as {stem} "
-                f"has {there[stem]:.2f} dB with {model}, {here[stem]:.2f} dB here. Evaluate both models on the same data set; models of unlike rates cannot be compared."
-            )
 
 
 def _differences(ours, theirs, tracks, stems, key):

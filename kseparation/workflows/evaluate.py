@@ -22,7 +22,7 @@ from kseparation.reporting.report_data import Excerpt, ReportData
 from kseparation.reporting.score_table import comparison_text, score_text
 from kseparation.storage.atomic import require_writable, write_json
 from kseparation.storage.json_lines import read_json_lines
-from kseparation.workflows.comparison import compare_summaries, read_summary, require_comparable
+from kseparation.workflows.comparison import compare_summaries, read_summary, require_comparable, require_same_sound
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.evaluation_summary import BSS_EVAL, TrackScores, summarise, track_record
 from kseparation.workflows.run_folder import CONFIG_FILE
@@ -68,15 +68,15 @@ def evaluate(
         (predictor -> stem -> mean over songs, null where it could not be fitted), `notes`, `per_track` and, with a baseline, `comparison`.
 
     Raises:
-        UserError: unknown subset or metric, no songs, a song lacks a stem of the model, museval does not work, or the baseline is of other songs.
+        UserError: unknown subset or metric, no songs, a song lacks a stem of the model, museval does not work, the baseline is of other songs, or lies where the results go.
         CheckFailed: the model gives values that are not finite.
     """
     run = _config_of(run_folder)
     metrics = run.evaluation.metrics if metrics is None else metrics
     overlap = run.evaluation.overlap if overlap is None else overlap
     _check_names(subset, metrics)
-    other = None if baseline is None else read_summary(baseline)
     out = Path(out)
+    other = None if baseline is None else _baseline(baseline, out)
     if (out / CONFIG_FILE).is_file():
         raise UserError(f"`--out` is the folder of a run, whose summary and report would be lost. Received: {out}. Choose another, such as {out / 'evaluation'}.")
     require_writable(out / "summary.json")
@@ -91,6 +91,8 @@ def evaluate(
         for track in _counted(tracks, "evaluating"):
             scores, excerpt = _score_track(model, track, predictors, streamed, overlap, len(excerpts) < SONGS_TO_HEAR, whole_songs)
             per_track.append(scores)
+            if other is not None:
+                require_same_sound(track_record(scores), other, model.stems)
             excerpts += [excerpt] if excerpt else []
         if whole_songs is not None:
             museval, failures = whole_songs.results(), whole_songs.failures
@@ -109,6 +111,13 @@ def evaluate(
         write_json(out / "summary.json", summary)
     write_report(out / "report.html", _report_data(model, summary, excerpts, overlap, run_folder))
     return summary
+
+
+def _baseline(path: str | Path, out: Path) -> dict[str, Any]:
+    summary = out / "summary.json"
+    if summary.exists() and any(file.exists() and file.samefile(summary) for file in (Path(path), Path(path) / "summary.json")):
+        raise UserError(f"`--baseline` is what `--out` will replace. Received: --baseline={path} --out={out}. Choose another --out.")
+    return read_summary(path)
 
 
 def _check_names(subset: str, metrics: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from kseparation.errors import UserError, did_you_mean
 from kseparation.models import MoisesLight
 from kseparation.models.moises_light_presets import PRESETS
 from kseparation.storage.atomic import atomic_file, require_writable
+from kseparation.storage.torch_state import read_torch_state
 from kseparation.workflows.public_moises_light import arguments_of, our_weights, stem_count
-from kseparation.workflows.torch_state import read_torch_state
 
 SOURCES = ("moises-light",)
 # What makes an architecture, but for the stems.
@@ -53,6 +53,7 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
         raise UserError("`--model_config`: the package `moises-light` has no `softmax_mask`. Received: output=softmax_mask. Take mask or direct.")
     if "stems" not in arguments:
         arguments["stems"] = _stems(stem_count(state))
+    _require_numbers(arguments, sum(tensor.size for tensor in state.values()))
     try:
         model = MoisesLight(**arguments)
         model.build((None, None, model.channels))
@@ -65,6 +66,21 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
     with atomic_file(out) as temporary:
         model.save(temporary)
     return {"model": str(out), "source": source, "preset": _preset_of(model), "stems": list(model.stems), **{key: model.get_config()[key] for key in UNTOLD}, "parameters": model.count_params()}
+
+
+def _require_numbers(arguments: dict[str, Any], held: int) -> None:
+    """Sizes are a claim of the file or of the caller: a model of them is built only where the file has the numbers for it."""
+    sizes = {name: arguments[name] for name in SIZES if name in arguments}
+    width, bands, bins = (max(int(sizes[name]), 1) for name in ("width", "bands", "bins"))
+    deepest = width * (max(sizes["levels"], 0) + 1)
+    least = 9 * deepest**2 // bands * (2 * max(sizes["convolutions"], 0) + 1) + (bins // bands) ** 2 // 4
+    least += max(sizes["transformers"], 0) * 2 * 4 * deepest**2  # feed-forward networks alone
+    least = max(least, *sizes.values())
+    if least > held:
+        raise UserError(
+            f"`--model_config` and the shapes of the checkpoint make no model: one of these sizes has at least {least:,} weights, and the checkpoint holds {held:,} numbers. "
+            f"Received: {', '.join(f'{name}={value}' for name, value in sizes.items())}"
+        )
 
 
 def _given(model_config: Sequence[str]) -> dict[str, Any]:

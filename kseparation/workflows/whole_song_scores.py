@@ -1,5 +1,6 @@
 """BSS Eval of whole songs while others are separated: songs wait on the disk, and what has been scored once is not scored again."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -11,19 +12,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from kseparation.audio.track import is_heard_beside
 from kseparation.data.builtin.form import STEMS
-from kseparation.errors import CheckFailed, UserError
+from kseparation.errors import CheckFailed, KSeparationError, UserError
 from kseparation.metrics.bss_eval import BSSEvalJobs, read_museval
 from kseparation.storage.atomic import TEMPORARY_PREFIX, explained_write_errors, read_json, remove_temporary, write_json
 from kseparation.storage.hashes import file_sha256
 from kseparation.storage.run_lock import RunLock
 
-# Hashes of the sound that the scores beside it are of; no name that museval's loader takes for scores.
+# Hashes of the sound that was scored, and of the scores beside it; no name that museval's loader takes for scores.
 DIGESTS = "scored.digests"
 # What the stems of a model leave of the mixture, as museval calls it.
 REST = "accompaniment"
-# Below this share of the energy of the stems the rest is rounding.
-LEAST_REST = 1e-8
 MOST_JOBS = 4
 
 
@@ -45,7 +45,7 @@ class WholeSongScores:
         jobs = jobs or min(os.cpu_count() or 1, MOST_JOBS)
         self.folder = Path(folder)
         self.stems = tuple(stems)
-        self.has_rest = not set(STEMS) <= set(stems)
+        self.has_rest = not set(STEMS) <= set(stems) and REST not in stems
         self.channels = channels
         self.failures: dict[str, str] = {}
         self._jobs = BSSEvalJobs((*self.stems, REST) if self.has_rest else self.stems, sample_rate, jobs)
@@ -81,21 +81,23 @@ class WholeSongScores:
         """Has a song scored whose sound is complete."""
         digest = "".join(file_sha256(song.folder / f"{part}.npy") for part in ("reference", "estimate"))
         out = self.folder / f"{song.name}.json"
-        if self._digests.get(song.name) == digest and out.is_file():
+        if out.is_file() and self._digests.get(song.name) == digest + file_sha256(out):
             self._scores[song.name] = read_museval(out)
             shutil.rmtree(song.folder)
             self._free.release()
             return
+        with explained_write_errors(out):  # scores of other sound must not be taken for those of this one, whatever happens now
+            out.unlink(missing_ok=True)
         future = self._jobs.score(song.folder, song.name, out, self._jobs.stems if song.rest_is_heard else self.stems)
-        future.add_done_callback(lambda done: self._scored(song.name, digest, done))
+        future.add_done_callback(lambda done: self._scored(song.name, out, digest, done))
         self._scores[song.name] = future
 
-    def _scored(self, name, digest, done):
+    def _scored(self, name, out, digest, done):
         self._free.release()
         if done.cancelled() or done.exception():
             return
-        with self._lock:
-            self._digests[name] = digest
+        with self._lock, contextlib.suppress(KSeparationError, OSError):  # without its digest a song is scored again
+            self._digests[name] = digest + file_sha256(out)
             write_json(self.folder / DIGESTS, self._digests)
 
     def results(self) -> dict[str, Mapping[str, Mapping[str, float | None]]]:
@@ -123,28 +125,35 @@ class WaitingSong:
 
     def __init__(self, owner: WholeSongScores, name: str, folder: Path, shape: tuple[int, int, int]):
         self.owner, self.name, self.folder = owner, name, folder
+        self._shape = shape
         self._position = 0
-        self._energy = np.zeros(2)  # of the stems, and of what they leave
-        self._arrays = [np.lib.format.open_memmap(folder / f"{part}.npy", "w+", "float32", shape) for part in ("reference", "estimate")]
+        self._energy = np.zeros(2)  # of the mixture, and of what the stems leave of it
+        # Not mapped into memory: a disk that is full would then end the process without a word.
+        self._files = [open(folder / f"{part}.npy", "wb") for part in ("reference", "estimate")]
+        for file in self._files:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        self._begin = self._files[0].tell()
 
     @property
     def rest_is_heard(self) -> bool:
         """Whether the stems leave more of the mixture than rounding."""
-        return self._energy[1] > LEAST_REST * self._energy[0]
+        mixture, rest = np.sqrt(self._energy / max(self._position * self._shape[2], 1))
+        return is_heard_beside(rest, mixture)
 
     def add(self, reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> None:
         """Appends a block, stems `(stems, samples, channels)` each, and the mixture `(samples, channels)`."""
-        length, stems = estimate.shape[1], len(estimate)
-        for array, block in zip(self._arrays, (reference, estimate), strict=True):
-            place = array[:, self._position : self._position + length]
-            place[:stems] = block
-            place[stems:] = mixture - block.sum(axis=0)
-        self._energy += [np.square(reference, dtype="float64").sum(), np.square(mixture - reference.sum(axis=0), dtype="float64").sum()]
-        self._position += length
+        stems, samples, channels = self._shape
+        with explained_write_errors(self.folder):
+            for file, block in zip(self._files, (reference, estimate), strict=True):
+                for index, sound in enumerate([*block, mixture - block.sum(axis=0)][:stems]):
+                    file.seek(self._begin + (index * samples + self._position) * channels * 4)
+                    file.write(sound.astype("<f4").tobytes())
+        self._energy += [np.square(sound, dtype="float64").sum() for sound in (mixture, mixture - reference.sum(axis=0))]
+        self._position += estimate.shape[1]
 
     def complete(self) -> None:
         """Hands the song over to be scored."""
-        for array in self._arrays:
-            array.flush()
-        self._arrays = []
+        with explained_write_errors(self.folder):
+            for file in self._files:
+                file.close()
         self.owner.submit(self)

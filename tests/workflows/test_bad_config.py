@@ -77,7 +77,8 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def test_c13_songs_of_another_rate_than_the_model_are_resampled_and_not_refused(tmp_path: Path) -> None:
     """The data follow the config: songs of 8 kHz come as 6 kHz."""
-    config = write_config(tmp_path, epochs=1, steps_per_epoch=1)
+    model = {"name": "mask_unet", "window_samples": 32, "hop_samples": 16, "filters": [2]}
+    config = write_config(tmp_path, model, epochs=1, steps_per_epoch=1)
     assert main(["train", f"--config={config}", f"--run_dir={tmp_path / 'run'}", "--set=data.sample_rate=6000"]) == 0
     model = load_model(tmp_path / "run")
     assert model.sample_rate == 6000 and model.segment_samples == 600

@@ -25,7 +25,8 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 def test_every_config_that_comes_along_is_sound(file: Path) -> None:
     config = load_config(file)
     build.check_components(config)
-    assert (build.build_objective(config, ["own"]) is None) == (not config.loss)
+    own_parts = build.build_model(config).objective_names()
+    assert (build.build_objective(config, own_parts) is None) == (not config.loss)
     assert len(build.build_augmentations(config)) == len(config.augment)
     assert build.build_optimizer(config).averaging == config.training.ema
     assert config.model.arguments["preset"] in MODELS[config.model.name].presets()

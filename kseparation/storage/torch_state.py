@@ -1,6 +1,6 @@
 """Reads the tensors of a PyTorch checkpoint, in a process of its own: torch and TensorFlow in one process can crash, and a hostile file harms nothing else.
 
-The process is this module: `python -P -m kseparation.workflows.torch_state CHECKPOINT OUT.npz`.
+The process is this module: `python -P -m kseparation.storage.torch_state CHECKPOINT OUT.npz`.
 """
 
 import os
@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 import kseparation
-from kseparation.errors import UserError
+from kseparation.errors import MachineError, UserError
 
 # Under which a training keeps the state dict beside others.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-REFUSED = 2
+REFUSED, DISK_FULL = 2, 5
 # Older ones run or corrupt what a file brings along although they are told not to (CVE-2025-32434, CVE-2026-24747).
 SAFE_TORCH = (2, 10)
-# A tensor may repeat one number without end; what is stored packs by little.
+# A tensor may repeat one number without end, and a small file may unpack to one that no memory holds.
 LARGEST_GROWTH = 8
+MEMORY_BESIDE = 2 * 2**30  # bytes that torch may take for itself
 NO_STATE = "It is damaged, or no file of `torch.save`."
 
 
@@ -36,6 +37,7 @@ def read_torch_state(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         UserError: the file is missing, damaged, names anything but tensors, or torch is not installed.
+        MachineError: no room for the tensors in the folder of temporary files.
     """
     path = Path(path)
     if not path.exists():
@@ -45,13 +47,15 @@ def read_torch_state(path: str | Path) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.npz"
         # -P: without it Python runs a torch.py or numpy.py that lies in the current folder.
-        command = [sys.executable, "-P", "-m", "kseparation.workflows.torch_state", str(path.resolve()), str(file)]
+        command = [sys.executable, "-P", "-m", "kseparation.storage.torch_state", str(path.resolve()), str(file)]
         path_of_modules = os.pathsep.join([str(Path(kseparation.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
         ended = subprocess.run(
             command, capture_output=True, text=True, errors="replace", env={**os.environ, "PYTHONPATH": path_of_modules, "CUDA_VISIBLE_DEVICES": "-1"}
         )
         if ended.returncode == REFUSED:
             raise UserError(f"The checkpoint cannot be read: {path}. {ended.stderr.strip()}")
+        if ended.returncode == DISK_FULL:
+            raise MachineError(f"The tensors cannot be written to `{folder}`: {ended.stderr.strip()}. Free space there, or set TMPDIR to another disk.")
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"The checkpoint cannot be read: {path}. The process that read it ended with code {ended.returncode}: {last}")
@@ -68,12 +72,16 @@ def _convert(path: str, out: str) -> None:
 
     if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
         sys.exit(_refused(f"torch {torch.__version__} may run code that the file brings along. Take 2.10 or newer: pip install --upgrade torch."))
+    stored = os.path.getsize(path)
+    _limit_memory(MEMORY_BESIDE + LARGEST_GROWTH * stored)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))  # the rest of torch's message tells how to run what the file brings along
         why = f"It names `{named[1]}`, and only tensors are opened. Save the state dict alone: torch.save(model.state_dict(), file)." if named else NO_STATE
         sys.exit(_refused(why))
+    except MemoryError:
+        sys.exit(_refused(f"It asks for much more memory than its {stored:,} bytes."))
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         sys.exit(_refused(f"{NO_STATE} {_first_line(error)}"))
     for wrapper in WRAPPERS:
@@ -87,12 +95,27 @@ def _convert(path: str, out: str) -> None:
     for key, tensor in content.items():
         if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
             sys.exit(_refused(f"`{key}` is no plain real tensor. Received: {tensor.layout}, {tensor.dtype}"))
-    claimed, stored = sum(tensor.numel() * tensor.element_size() for tensor in content.values()), os.path.getsize(path)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
     if claimed > LARGEST_GROWTH * stored:
         sys.exit(_refused(f"Its tensors claim {claimed:,} bytes, and the file has {stored:,}. Save the state dict alone: torch.save(model.state_dict(), file)."))
     tensors = [tensor.detach() for tensor in content.values()]
     arrays = {f"tensor_{number}": (tensor.float() if tensor.is_floating_point() else tensor).numpy() for number, tensor in enumerate(tensors)}
-    np.savez(out, keys=np.array(list(content)), **arrays)
+    try:
+        np.savez(out, keys=np.array(list(content)), **arrays)
+    except OSError as error:
+        print(error.strerror or error, file=sys.stderr)
+        sys.exit(DISK_FULL)
+
+
+def _limit_memory(more: int) -> None:
+    """Lets this process take so many bytes more, where the system can tell how many it has."""
+    try:
+        import resource
+
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (taken + more, taken + more))
 
 
 def _first_line(error):
