@@ -129,10 +129,12 @@ class WaitingSong:
         self._position = 0
         self._energy = np.zeros(2)  # of the mixture, and of what the stems leave of it
         # Not mapped into memory: a disk that is full would then end the process without a word.
-        self._files = [open(folder / f"{part}.npy", "wb") for part in ("reference", "estimate")]
-        for file in self._files:
-            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        self._begin = self._files[0].tell()
+        self._paths = [folder / f"{part}.npy" for part in ("reference", "estimate")]
+        with explained_write_errors(folder):
+            for path in self._paths:
+                with open(path, "wb") as file:
+                    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                    self._begin = file.tell()
 
     @property
     def rest_is_heard(self) -> bool:
@@ -144,16 +146,14 @@ class WaitingSong:
         """Appends a block, stems `(stems, samples, channels)` each, and the mixture `(samples, channels)`."""
         stems, samples, channels = self._shape
         with explained_write_errors(self.folder):
-            for file, block in zip(self._files, (reference, estimate), strict=True):
-                for index, sound in enumerate([*block, mixture - block.sum(axis=0)][:stems]):
-                    file.seek(self._begin + (index * samples + self._position) * channels * 4)
-                    file.write(sound.astype("<f4").tobytes())
+            for path, block in zip(self._paths, (reference, estimate), strict=True):
+                with open(path, "r+b") as file:
+                    for index, sound in enumerate([*block, mixture - block.sum(axis=0)][:stems]):
+                        file.seek(self._begin + (index * samples + self._position) * channels * 4)
+                        file.write(sound.astype("<f4").tobytes())
         self._energy += [np.square(sound, dtype="float64").sum() for sound in (mixture, mixture - reference.sum(axis=0))]
         self._position += estimate.shape[1]
 
     def complete(self) -> None:
         """Hands the song over to be scored."""
-        with explained_write_errors(self.folder):
-            for file in self._files:
-                file.close()
         self.owner.submit(self)

@@ -214,6 +214,17 @@ def test_a_flac_that_claims_hours_allocates_nothing(tmp_path):
         read_audio(tmp_path / "a.flac")
 
 
+def test_a_flac_that_claims_years_is_not_decoded_to_its_end(tmp_path, monkeypatch):
+    """Its frames of silence take next to nothing on the disk."""
+    monkeypatch.setattr(reading, "MAX_SECONDS", 2)
+    soundfile.write(tmp_path / "a.flac", np.zeros(400_000), 44100)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] |= 0x0F
+    (tmp_path / "a.flac").write_bytes(data)
+    with pytest.raises(UserError, match="lasts longer than 2 seconds"):
+        read_audio(tmp_path / "a.flac")
+
+
 def test_a_wav_written_to_a_pipe_has_no_length_and_is_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(1000), 44100)
     data = bytearray((tmp_path / "a.wav").read_bytes())

@@ -168,15 +168,18 @@ def test_every_weight_has_a_gradient_by_the_waveform_too():
         assert np.any(gradient) or (path.endswith("bias") and "down_0" in path), path  # the normalisation behind takes it away again
 
 
-@pytest.mark.parametrize("loss", ["mse", "unweighted_l1"])
-def test_the_start_is_the_mean_mask_of_the_first_examples(loss):
-    model = tiny(stems=("a", "b"), objective="ratio_mask", loss=loss, output_bias="from_data")
+@pytest.mark.parametrize(("objective", "loss"), [("ratio_mask", "mse"), ("ratio_mask", "unweighted_l1"), ("magnitude", "mse"), ("magnitude", "l1")])
+def test_the_start_is_the_mean_mask_of_the_first_examples(objective, loss):
+    model = tiny(stems=("a", "b"), objective=objective, loss=loss, output_bias="from_data")
     examples = [batch(stems=2, seed=seed) for seed in range(3)]
     started = model.start_from_data(iter(examples))
     shares, weights = np.zeros(2), 0.0
     for mixture, stems in examples:
         whole = magnitudes(mixture)[:, None]
-        weight = whole**2 / (whole**2).mean(axis=(2, 3, 4), keepdims=True) if loss == "mse" else np.ones_like(whole)
+        if objective == "magnitude":  # what the mask is multiplied by
+            weight = whole**2 if loss == "mse" else whole
+        else:
+            weight = whole**2 / (whole**2).mean(axis=(2, 3, 4), keepdims=True) if loss == "mse" else np.ones_like(whole)
         shares += (np.clip(magnitudes(stems) / (whole + 1e-8), 0, 1) * weight).sum(axis=(0, 2, 3, 4))
         weights += weight.sum()
     for stem, share, network in zip("ab", shares / weights, model.networks):

@@ -110,16 +110,18 @@ def test_what_is_scored_once_is_not_scored_again(evaluated, monkeypatch):
     assert evaluate(Mixer(), str(root), metrics=("sdr", "bss_eval"), out=out)["stems"] == summary["stems"]
 
 
+def score(scores, name, reference, estimate, mixture=None):
+    """Hands a song over in blocks, as an evaluation does."""
+    mixture = reference.sum(axis=0) if mixture is None else mixture
+    song = scores.song(name, reference.shape[1])
+    for start in range(0, reference.shape[1], 5000):
+        song.add(*(sound[..., start : start + 5000, :] for sound in (reference, estimate, mixture)))
+    song.complete()
+
+
 def test_other_sound_is_scored_anew_and_an_interruption_keeps_what_is_done(tmp_path):
     draw = np.random.default_rng(0)
     sounds = draw.normal(size=(2, 2, 2, 2 * RATE, 2)).astype("float32")
-
-    def score(scores, name, reference, estimate):
-        song = scores.song(name, reference.shape[1])
-        for start in range(0, reference.shape[1], 5000):
-            block = reference[:, start : start + 5000]
-            song.add(block, estimate[:, start : start + 5000], block.sum(axis=0))
-        song.complete()
 
     with pytest.raises(KeyboardInterrupt):
         with WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
@@ -136,7 +138,54 @@ def test_other_sound_is_scored_anew_and_an_interruption_keeps_what_is_done(tmp_p
     assert again["a"] == first and (tmp_path / "a.json").stat().st_mtime_ns == before
     with WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
         score(scores, "a", sounds[0][0], sounds[1][1])
-        assert scores.results()["a"] != first
+        other = scores.results()["a"]
+        assert other != first
+    # Scores that somebody else has put there are not taken for those of this sound.
+    (tmp_path / "b.json").write_bytes((tmp_path / "a.json").read_bytes())
+    with WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
+        score(scores, "b", *sounds[1])
+        assert scores.results()["b"] == again["b"] != other
+
+
+def test_scores_of_other_sound_do_not_stay_where_museval_fails(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr(BSSEvalJobs, "_call", lambda self, *arguments: (int(arguments[0] != "--check"), "ValueError: too strange"))
+    sounds = random_sounds().astype("float32")
+    with WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
+        score(scores, "a", *sounds)
+        assert scores.results() == {"a": {}} and "too strange" in scores.failures["a"]
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_disk_that_is_full_is_named(tmp_path):
+    sounds = random_sounds().astype("float32")
+    with pytest.raises(MachineError, match="No space left on device. Free space there"), WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
+        song = scores.song("a", sounds.shape[2])
+        (song.folder / "estimate.npy").unlink()
+        (song.folder / "estimate.npy").symlink_to("/dev/full")
+        song.add(*sounds, sounds[0].sum(axis=0))
+
+
+def test_the_rest_is_no_stem_of_its_own_where_it_is_rounding_or_has_a_name(tmp_path):
+    reference, estimate = (0.03 * random_sounds()).astype("float32")
+    mixture = np.round(reference.sum(axis=0) * 2**15).astype("float32") / 2**15
+    for stems in (("vocals", "accompaniment"), ("vocals", "no_vocals")):
+        with WholeSongScores(tmp_path / stems[1], stems, RATE, 2) as scores:
+            score(scores, "a", reference, estimate, mixture)
+            found = scores.results()["a"]
+        assert [target["name"] for target in json.loads((tmp_path / stems[1] / "a.json").read_text())["targets"]] == list(stems)
+        direct = framewise_scores(reference, estimate, RATE)
+        assert found[stems[1]]["sdr_museval_median"] == pytest.approx(np.median(direct["SDR"][1]), abs=1e-4)
+
+
+def test_an_estimate_of_opposite_channels_is_scored_as_it_is():
+    """The package takes it for silence and refuses the song."""
+    reference, estimate = random_sounds()
+    estimate[0, :, 1] = -estimate[0, :, 0]
+    scores = framewise_scores(reference, estimate, RATE)
+    nearly = estimate + 1e-6 * random_sounds(seed=1)[0]
+    np.testing.assert_allclose(scores["SDR"], framewise_scores(reference, nearly, RATE)["SDR"], atol=1e-3)
+    assert np.all(scores["SDR"][0] < 3)
 
 
 def random_sounds(stems=2, seconds=2.0, seed=0):
@@ -193,9 +242,7 @@ def test_what_the_stems_leave_of_the_mixture_interferes_with_them(tmp_path):
 
     def scored(folder, mixture):
         with WholeSongScores(folder, ("vocals",), RATE, 2) as scores:
-            song = scores.song("a", len(vocals))
-            song.add(vocals[None], vocals[None] + 0.3 * other + estimate, mixture)
-            song.complete()
+            score(scores, "a", vocals[None], vocals[None] + 0.3 * other + estimate, mixture)
             return scores.results()["a"], [target["name"] for target in json.loads((folder / "a.json").read_text())["targets"]]
 
     found, names = scored(tmp_path / "mixed", vocals + other)

@@ -32,6 +32,17 @@ def test_a_kill_while_it_is_cut_back_loses_nothing(tmp_path: Path, monkeypatch: 
     assert [(tmp_path / name).read_bytes() for name in ("losses.log", "metrics.jsonl")] == before
 
 
+def test_of_starts_without_a_checkpoint_between_the_last_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be equal, for what a start finds is determined, and the clock stands at zero."""
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    for _ in range(3):
+        with RunLog(tmp_path) as log:
+            log.event("start", 0, 0, mean_mask=0.25)
+            log.event("train", 1, 1, loss=1.0)
+    RunLog(tmp_path).close()
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [{"kind": "start", "step": 0, "epoch": 0, "seconds": 0.0, "mean_mask": 0.25}]
+
+
 def test_an_event_is_json_without_nan(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.event("train", 3, 1, loss=float("nan"), lr=0.5, skipped_steps=2)

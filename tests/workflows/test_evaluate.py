@@ -317,3 +317,22 @@ def test_a_baseline_that_is_none_is_refused_before_the_songs(songs, result, tmp_
         with pytest.raises(UserError, match=words):
             evaluate(ScaledMixture(), str(songs), out=tmp_path / "out", baseline=baseline)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_baseline_of_other_sound_ends_the_evaluation_at_the_first_song(songs, result, tmp_path, monkeypatch):
+    loud = [dict(song, trivial=dict(song["trivial"], mixture={stem: 3.0 for stem in song["stems"]})) for song in result[0]["per_track"]]
+    (tmp_path / "other.json").write_text(json.dumps(dict(result[0], per_track=loud)))
+    scored = []
+    monkeypatch.setattr(module, "track_record", lambda scores, record=module.track_record: scored.append(scores.track) or record(scores))
+    with pytest.raises(UserError, match="`--baseline` was scored on other sound"):
+        evaluate(ScaledMixture(), str(songs), out=tmp_path / "out", baseline=tmp_path / "other.json")
+    assert len(scored) == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_baseline_that_the_results_would_replace_is_refused(songs, result, tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps(result[0]))
+    before = (tmp_path / "summary.json").read_bytes()
+    for baseline in (tmp_path, tmp_path / "summary.json"):
+        with pytest.raises(UserError, match="`--baseline` is what `--out` will replace. .* Choose another --out"):
+            evaluate(ScaledMixture(), str(songs), out=tmp_path, baseline=baseline)
+    assert (tmp_path / "summary.json").read_bytes() == before

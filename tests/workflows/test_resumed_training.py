@@ -98,6 +98,24 @@ def test_an_interruption_anywhere_leaves_no_trace(tmp_path: Path, monkeypatch: p
     assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
 
 
+def test_a_start_from_the_data_and_a_loss_that_comes_later_go_on_as_they_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"name": "mask_unet", "window_samples": 32, "hop_samples": 16, "filters": [2], "output_bias": "from_data"}
+    losses = ["loss=[{name: waveform_l1, weight: 10.0, start_step: 2, ramp_steps: 3}]"]
+    config = tiny_config(tmp_path, losses, model=model, epochs=2, steps_per_epoch=3)
+    train(config, run_dir=tmp_path / "undisturbed")
+    signal_after(monkeypatch, {1, 4})
+    _, interruptions = train_to_the_end(config, tmp_path / "interrupted")
+    assert interruptions == 2
+    assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
+    lines = (tmp_path / "interrupted" / "losses.log").read_text().splitlines()
+    waves = [float.fromhex(line.rpartition("waveform_l1=")[2]) for line in lines]
+    # Logged as it counts; the model changes little in six steps.
+    np.testing.assert_allclose(np.array(waves) / waves[-1], [0, 0, 1 / 3, 2 / 3, 1, 1], atol=0.2)
+    assert waves[:2] == [0, 0]
+    starts = [row for row in rows(tmp_path / "interrupted") if row["kind"] == "start"]
+    assert len(starts) == 1 and starts[0]["output_bias/vocals"] == pytest.approx(np.log(starts[0]["mean_mask/vocals"] / (1 - starts[0]["mean_mask/vocals"])))
+
+
 @pytest.mark.slow
 def test_the_real_model_goes_on_exactly_with_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On TensorFlow operation by operation; its graphs go on in `test_interrupted_training.py`."""
