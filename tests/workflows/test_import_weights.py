@@ -77,7 +77,7 @@ def read_before(state, monkeypatch):
 
 
 def test_the_named_preset_is_held_against_the_tensors(public, read_before, tmp_path):
-    refused(r"one of these sizes has at least [\d,]+ weights, and the checkpoint holds [\d,]+ numbers.* bins=2048", public / "four.pt", tmp_path / "a.keras", "preset=paper_small", HOP)
+    refused(r"one of these sizes has at least [\d,]+ weights, and the checkpoint holds [\d,]+ numbers.* width=32", public / "four.pt", tmp_path / "a.keras", "preset=paper_small", HOP)
     refused(r"The checkpoint lacks `.*Check --model_config", public / "four.pt", tmp_path / "a.keras", "transformers=2", HOP)
 
 
