@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kseparation.errors import CheckFailed, UserError
+from kseparation.errors import CheckFailed, MachineError, UserError
+from kseparation.metrics.bss_eval_process import NOT_WRITTEN
 from kseparation.storage.atomic import explained_write_errors
 
 # Key of summary.json -> name in museval's files.
@@ -74,6 +75,8 @@ class BSSEvalJobs:
         code, said = self._call(str(folder / "reference.npy"), str(folder / "estimate.npy"), str(self.sample_rate), name, str(scored), *stems)
         for file in folder.glob("*.npy"):
             file.unlink()
+        if code == NOT_WRITTEN:
+            raise MachineError(f"`{out}` cannot be written: {said}. Free space there, or choose another disk.")
         if code:
             raise CheckFailed(f"museval could not score `{name}`: {said}")
         with explained_write_errors(out):

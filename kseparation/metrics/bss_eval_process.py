@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 WINDOW_SECONDS = 1
+NOT_WRITTEN = 5  # the exit code where the disk is full
 SCORES = ("SDR", "ISR", "SIR", "SAR")
 
 
@@ -34,7 +35,7 @@ def framewise_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: i
     # Each estimate is scored by itself: in the place of one of zeros, any sound will do.
     estimate = np.where(lost[:, None, None], reference, estimate).astype("float64")
     # museval takes channels that are opposite throughout for silence; 180 dB below full scale they no longer are.
-    estimate[_silent(estimate), :, 0] += 1e-9
+    estimate[..., 0] += 1e-9 * (_silent(estimate)[:, None] & (estimate[..., 0] != 0))
     if heard.any() and reference.shape[1]:
         values = museval.evaluate(reference[heard], estimate[heard], win=window, hop=window, mode="v4", padding=False)
         for name, found in zip(SCORES, values, strict=True):
@@ -68,7 +69,11 @@ def main(reference: str, estimate: str, sample_rate: str, name: str, out: str, *
     for index, stem in enumerate(stems):
         store.add_target(stem, {metric: values[index].tolist() for metric, values in scores.items()})
     store.validate()
-    store.save(out)
+    try:
+        store.save(out)
+    except OSError as error:
+        print(error.strerror or error, file=sys.stderr)
+        sys.exit(NOT_WRITTEN)
 
 
 if __name__ == "__main__":

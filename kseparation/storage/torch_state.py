@@ -115,7 +115,9 @@ def _limit_memory(more: int) -> None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except (ImportError, OSError):
         return
-    resource.setrlimit(resource.RLIMIT_AS, (taken + more, taken + more))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [taken + more, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]  # never above those that are set already
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
 
 
 def _first_line(error):

@@ -75,6 +75,7 @@ def _require_numbers(arguments: dict[str, Any], held: int) -> None:
     deepest = width * (max(sizes["levels"], 0) + 1)
     least = 9 * deepest**2 // bands * (2 * max(sizes["convolutions"], 0) + 1) + (bins // bands) ** 2 // 4
     least += max(sizes["transformers"], 0) * 2 * 4 * deepest**2  # feed-forward networks alone
+    least += 9 * 2 * arguments["channels"] * sizes.get("fold_frames", 1) * width // bands
     least = max(least, *sizes.values())
     if least > held:
         raise UserError(

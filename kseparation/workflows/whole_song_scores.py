@@ -20,7 +20,7 @@ from kseparation.storage.atomic import TEMPORARY_PREFIX, explained_write_errors,
 from kseparation.storage.hashes import file_sha256
 from kseparation.storage.run_lock import RunLock
 
-# Hashes of the sound that was scored, and of the scores beside it; no name that museval's loader takes for scores.
+# Rate, stems and hashes of the sound that was scored, and of the scores beside it; no name that museval's loader takes for scores.
 DIGESTS = "scored.digests"
 # What the stems of a model leave of the mixture, as museval calls it.
 REST = "accompaniment"
@@ -48,6 +48,7 @@ class WholeSongScores:
         self.has_rest = not set(STEMS) <= set(stems) and REST not in stems
         self.channels = channels
         self.failures: dict[str, str] = {}
+        self._scored_as = f"{sample_rate} Hz {','.join(self.stems)} "
         self._jobs = BSSEvalJobs((*self.stems, REST) if self.has_rest else self.stems, sample_rate, jobs)
         self._writer = RunLock(self.folder)
         self._free = threading.Semaphore(jobs + 1)  # songs on the disk, which are large
@@ -75,11 +76,13 @@ class WholeSongScores:
     def song(self, name: str, samples: int) -> "WaitingSong":
         """Returns a song to be filled block by block; waits while too many are on the disk."""
         self._free.acquire()
-        return WaitingSong(self, name, Path(tempfile.mkdtemp(dir=self._waiting)), (len(self._jobs.stems), samples, self.channels))
+        with explained_write_errors(self.folder):
+            folder = Path(tempfile.mkdtemp(dir=self._waiting))
+        return WaitingSong(self, name, folder, (len(self._jobs.stems), samples, self.channels))
 
     def submit(self, song: "WaitingSong") -> None:
         """Has a song scored whose sound is complete."""
-        digest = "".join(file_sha256(song.folder / f"{part}.npy") for part in ("reference", "estimate"))
+        digest = self._scored_as + "".join(file_sha256(song.folder / f"{part}.npy") for part in ("reference", "estimate"))
         out = self.folder / f"{song.name}.json"
         if out.is_file() and self._digests.get(song.name) == digest + file_sha256(out):
             self._scores[song.name] = read_museval(out)

@@ -97,7 +97,7 @@ def test_wrong_model_config_is_named(public, read_before, tmp_path, pair, words)
     refused(words, public / "four.pt", tmp_path / "a.keras", pair)
 
 
-@pytest.mark.parametrize("sizes", ["width=1000000", "window_samples=1000000000000", "transformers=1000000000", "levels=1000000000"])
+@pytest.mark.parametrize("sizes", ["width=1000000", "channels=1000000000", "window_samples=1000000000000", "transformers=1000000000", "levels=1000000000"])
 def test_a_model_that_the_file_cannot_fill_is_not_built(public, read_before, tmp_path, sizes):
     refused(r"has at least [\d,]+ weights, and the checkpoint holds", public / "four.pt", tmp_path / "a.keras", HOP, sizes)
 
