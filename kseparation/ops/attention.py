@@ -35,9 +35,10 @@ def attend(query, key, value):
 def attend_one_by_one(query, key, value):
     """The same for one sequence after the other; positions must be known.
 
-    Nothing of the size of the scores outlives its sequence: the backward pass computes them again, which takes less than to write and read them.
+    Nothing of the size of the scores outlives its sequence: the backward pass computes them again, which takes less than to write and read them. JAX's
+    forward mode (`jvp`) is not defined for it.
     """
-    _, positions, heads, size = query.shape
+    size = query.shape[-1]
 
     def rows(tensor, axes):  # float32, for half precision cannot add up hundreds of weights
         return ops.cast(ops.transpose(tensor, axes), "float32")
