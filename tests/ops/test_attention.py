@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kseparation.ops import attention
 from kseparation.ops.attention import LONG_SEQUENCE, attend, attend_one_by_one
 from tests.on_backend import compute, gradient_of
 
@@ -31,9 +32,10 @@ def test_large_scores_do_not_overflow():
     np.testing.assert_allclose(compute(attend_one_by_one, query, key, value), definition(query, key, value), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("positions", [7, LONG_SEQUENCE + 2])
 @pytest.mark.parametrize("which", range(3))
-def test_gradients_are_those_of_the_plain_form(which):
-    arrays = parts(7)
+def test_gradients_are_those_of_the_plain_form(which, positions):
+    arrays = parts(positions)
 
     def total(function):
         def of(array):
@@ -43,6 +45,13 @@ def test_gradients_are_those_of_the_plain_form(which):
 
     expected = gradient_of(total(ops.dot_product_attention), arrays[which])
     np.testing.assert_allclose(gradient_of(total(attend_one_by_one), arrays[which]), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_of_the_size_of_the_scores_is_kept_for_the_gradient(monkeypatch):
+    seen, of_head = [], attention._gradients_of_head
+    monkeypatch.setattr(attention, "_gradients_of_head", lambda kept: seen.extend(tuple(tensor.shape) for tensor in kept) or of_head(kept))
+    gradient_of(lambda query: ops.sum(attend_one_by_one(query, query, query)), parts(20)[0])
+    assert set(seen) == {(20, 4), (4, 20), (20, 1)}
 
 
 def test_half_precision_comes_back_as_precise_as_it_went_in():

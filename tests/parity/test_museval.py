@@ -166,6 +166,29 @@ def test_a_disk_that_is_full_is_named(tmp_path):
         song.add(*sounds, sounds[0].sum(axis=0))
 
 
+def test_a_disk_that_is_full_when_the_scores_are_written_is_named(tmp_path):
+    sounds = random_sounds().astype("float32")
+    with pytest.raises(MachineError, match="a.json` cannot be written: No space left on device. Free space there"), WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
+        song = scores.song("a", sounds.shape[2])
+        (song.folder / "scores.json").symlink_to("/dev/full")
+        song.add(*sounds, sounds[0].sum(axis=0))
+        song.complete()
+        scores.results()
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize(("stems", "rate"), [(STEMS[::-1], RATE), (STEMS, RATE // 2)])
+def test_the_same_sound_under_other_names_or_at_another_rate_is_scored_anew(tmp_path, stems, rate):
+    sounds = random_sounds().astype("float32")
+    with WholeSongScores(tmp_path, STEMS, RATE, 2) as scores:
+        score(scores, "a", *sounds)
+        first = scores.results()["a"]
+    with WholeSongScores(tmp_path, stems, rate, 2) as scores:
+        score(scores, "a", *sounds)
+        second = scores.results()["a"]
+    assert set(second) == set(first) and all(second[stem] != first[stem] for stem in stems)
+
+
 def test_the_rest_is_no_stem_of_its_own_where_it_is_rounding_or_has_a_name(tmp_path):
     reference, estimate = (0.03 * random_sounds()).astype("float32")
     mixture = np.round(reference.sum(axis=0) * 2**15).astype("float32") / 2**15
