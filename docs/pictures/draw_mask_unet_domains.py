@@ -11,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 COLOURS = ("#c0392b", "#0072b2", "#009e73", "#b8860b")
 
 
@@ -37,9 +38,9 @@ def main(runs: list[Path]) -> None:
         curves.plot(*losses(run), color=colour, marker="o", markersize=3, label=label)
         score = vocals(run)["sdr_global"]
         bars.barh(place, score, color=colour, height=0.6)
-        bars.annotate(f"{score:.2f}  {label}", (max(score, 0), place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        bars.annotate(f"{score:.2f}  {label}", (max(score, 0), place), (4, 0), textcoords="offset points", va="center", fontsize=8, bbox=PAPER)
     trivial = vocals(runs[0])["trivial_sdr_global"]
-    bars.axvline(trivial, color="#666666", linewidth=1, linestyle="--")
+    bars.axvline(trivial, color="#666666", linewidth=1, linestyle="--", zorder=0)
     bars.annotate(f"best constant mask, {trivial:.2f}", (trivial, -0.62), (4, 0), textcoords="offset points", va="center", fontsize=8, color="#444444")
     curves.set_title("validation loss of each, its first value as 1", loc="left", fontsize=10)
     curves.set_xlabel("training step")
