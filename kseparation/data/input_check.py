@@ -17,7 +17,7 @@ BLOCK_SAMPLES = 1 << 18
 
 
 def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
-    """Opens every file, and reads those of float samples once: what is not finite is refused, peaks above 1 and slow formats are reported.
+    """Opens every file, and reads those of float samples once: what is not finite is refused; peaks above 1, slow formats and stems that differ in length or rate are reported.
 
     Args:
         tracks: the songs of all splits that a run will read.
@@ -30,11 +30,12 @@ def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
     """
     files = sorted({path for track in tracks for path in track.files})
     loud = {}
-    infos = [audio_info(path) for path in files]
-    slow = [info.path for info in infos if info.format in IN_ORDER_FORMATS]
+    infos = {path: audio_info(path) for path in files}
+    _report_unlike(tracks, infos)
+    slow = [info.path for info in infos.values() if info.format in IN_ORDER_FORMATS]
     if slow:
         logger.warning("%d files, such as %s, are decoded from their beginning for each segment. Convert them to flac or wav for a fast training.", len(slow), slow[0])
-    with_float = [info.path for info in infos if info.subtype in FLOAT_SUBTYPES]
+    with_float = [info.path for info in infos.values() if info.subtype in FLOAT_SUBTYPES]
     for path in tqdm(with_float, desc="checking audio", unit="file", disable=None, leave=False):
         with AudioReader(path) as reader:
             peak = max((float(np.max(np.abs(block))) for block in reader.blocks(BLOCK_SAMPLES)), default=0.0)
@@ -42,3 +43,15 @@ def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
             loud[str(path)] = peak
             logger.warning("Peak above full scale: %s reaches %.2f. It is used as it is.", path, peak)
     return loud
+
+
+def _report_unlike(tracks, infos):
+    unlike = [track for track in tracks if len({(infos[path].samples, infos[path].sample_rate) for path in track.files}) > 1]
+    if unlike:
+        found = ", ".join(f"{path.name} {infos[path].samples} samples at {infos[path].sample_rate} Hz" for path in unlike[0].files)
+        logger.warning(
+            "The files of %d songs, such as `%s`, differ in length or sample rate: %s. What is missing at an end is silence; where a stem was cut at its beginning, it is a wrong target.",
+            len(unlike),
+            unlike[0].name,
+            found,
+        )

@@ -1,6 +1,6 @@
 """What comes in as audio and should not have, each through the command `separate`: what it says, its exit code, and that the disk is as it was.
 
-The rows follow a catalogue, A1 to A34; those of a service and of `doctor` are left out where these have no part in reading a file. A file that is cut short (A5) or holds NaN
+The rows follow a catalogue, A1 to A34; those of a service are left out where it has no part in reading a file, and A32 stands in `tests/data/test_input_check.py`. A file that is cut short (A5) or holds NaN
 (A19) is always refused: there is no flag to take what is there. libsndfile itself refuses the block sizes of A9, so no process has to die for it.
 """
 
