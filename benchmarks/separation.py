@@ -4,7 +4,7 @@
 
 For each task a process of the backend runs next to one of the package; the two take turns, call by call, so that both see the same minutes of the machine. Two threads. The
 training step is the same on both sides: mean absolute error of the waveform, AdamW, gradients clipped to norm 1, one stereo segment. Ours also undoes steps that are not finite, and
-keeps freed memory, as `train` does (`kseparation/cli/allocator.py`). The first call, which compiles, is reported apart.
+keeps freed memory, as `train` does (`kseparation/cli/allocator.py`). The first call, which compiles on TensorFlow and JAX, is reported apart. The package runs as it comes, step by step.
 """
 
 import argparse
@@ -38,9 +38,9 @@ def main() -> None:
     for backend in options.backends.split(","):
         results[backend] = compare(backend, options)
         print_rows(backend, results[backend])
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"preset": options.preset, "seconds": options.seconds, "threads": THREADS, "results": results}, file, indent=2)
+        if options.json:
+            with open(options.json, "w", encoding="utf-8") as file:
+                json.dump({"preset": options.preset, "seconds": options.seconds, "threads": THREADS, "results": results}, file, indent=2)
 
 
 def compare(backend: str, options: argparse.Namespace) -> dict:
@@ -72,12 +72,17 @@ def ask(worker: subprocess.Popen, task: str) -> float:
     """Lets a worker do a task once; returns its seconds."""
     worker.stdin.write(task + "\n")
     worker.stdin.flush()
-    return float(worker.stdout.readline())
+    answer = worker.stdout.readline()
+    if not answer:
+        sys.exit(f"A process has died at {task}; what it said stands above. Was the memory enough?")
+    return float(answer)
 
 
 def serve(options: argparse.Namespace) -> None:
     """Answers tasks on standard input with seconds on standard output."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as there are processors
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     tasks = package_tasks(options) if options.worker == "package" else backend_tasks(options)
     for line in sys.stdin:
         if line.strip() == "memory":
@@ -106,7 +111,7 @@ def package_tasks(options: argparse.Namespace) -> dict:
     torch.set_num_threads(THREADS)
     mixture, stems = (torch.from_numpy(part.swapaxes(-1, -2).copy()) for part in example(options))
     model = MoisesLight(**configs[options.preset])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
 
     def inference():
         model.eval()
@@ -142,13 +147,12 @@ def backend_tasks(options: argparse.Namespace) -> dict:
     mixture, stems = example(options)
     model = MODELS["moises_light"].from_preset(options.preset)
     model.build((None, None, 2))
-    optimizer = GuardedOptimizer(keras.optimizers.AdamW(1e-4), FixedNorm(1.0))
-    jit = keras.backend.backend() != "torch"
-    trained = MODELS["moises_light"].from_preset(options.preset)
-    trained.build((None, None, 2))
-    trained.compile(optimizer=optimizer, loss=Objective({"waveform_l1": WaveformL1()}), jit_compile=jit, auto_scale_loss=False)
-    optimizer.build(trained.trainable_variables)
-    return {"inference": lambda: model.predict_segments(mixture), "training": lambda: trained.train_on_batch(mixture, stems)}
+    if options.task == "inference":
+        return {"inference": lambda: model.predict_segments(mixture)}
+    optimizer = GuardedOptimizer(keras.optimizers.AdamW(1e-4, weight_decay=0.01), FixedNorm(1.0))
+    model.compile(optimizer=optimizer, loss=Objective({"waveform_l1": WaveformL1()}), jit_compile=keras.backend.backend() != "torch", auto_scale_loss=False)
+    optimizer.build(model.trainable_variables)
+    return {"training": lambda: model.train_on_batch(mixture, stems)}
 
 
 def print_rows(backend: str, figures: dict) -> None:

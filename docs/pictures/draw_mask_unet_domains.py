@@ -41,7 +41,7 @@ def main(runs: list[Path]) -> None:
         bars.annotate(f"{score:.2f}  {label}", (max(score, 0), place), (4, 0), textcoords="offset points", va="center", fontsize=8, bbox=PAPER)
     trivial = vocals(runs[0])["trivial_sdr_global"]
     bars.axvline(trivial, color="#666666", linewidth=1, linestyle="--", zorder=0)
-    bars.annotate(f"best constant mask, {trivial:.2f}", (trivial, -0.62), (4, 0), textcoords="offset points", va="center", fontsize=8, color="#444444")
+    bars.annotate(f"best without a network, {trivial:.2f}", (trivial, -0.62), (4, 0), textcoords="offset points", va="center", fontsize=8, color="#444444")
     curves.set_title("validation loss of each, its first value as 1", loc="left", fontsize=10)
     curves.set_xlabel("training step")
     curves.set_ylim(bottom=0)

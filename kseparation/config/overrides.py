@@ -38,7 +38,8 @@ def apply_override(
         last = depth == len(parts) - 1
         if isinstance(target, list):
             if not part.isdecimal() or len(part) > 9 or int(part) >= len(target):
-                problems.add(place, f"must be an index of a list of {len(target)}, counted from 0. Received: {part}")
+                which = f"of {len(target)}, counted from 0" if target else f"that is not empty; give it whole: --set={'.'.join(parts[:depth])}=[...]"
+                problems.add(place, f"must be an index of a list {which}. Received: {part}")
                 return
             index: Any = int(part)
         elif isinstance(target, dict):

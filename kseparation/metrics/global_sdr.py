@@ -52,6 +52,10 @@ class GlobalSDR:
         values = 10.0 * np.log10((self._signal + DELTA) / (self._error + DELTA))
         return dict(zip(self.stems, values.tolist(), strict=True))
 
+    def silent_stems(self) -> tuple[str, ...]:
+        """Returns the stems that were zero throughout."""
+        return tuple(stem for stem, energy in zip(self.stems, self._signal, strict=True) if energy == 0)
+
     def reset(self) -> None:
         """Forgets all blocks, for the next track."""
         self._signal = np.zeros(len(self.stems))

@@ -1,6 +1,7 @@
 """What every model of a family promises, whatever its architecture."""
 
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ from kseparation.losses import Objective
 from kseparation.metrics import GlobalSDRMetric
 from kseparation.metrics.loss_part import LossPart
 from kseparation.metrics.step_count import StepCount
+
+STEM_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 class _Handover:
@@ -186,6 +189,9 @@ class Separator(TrackedModel):
         super().__init__(autocast=False, **kwargs)
         if not stems or len(set(stems)) != len(stems):
             raise ValueError(f"`stems` must name at least one stem, each once. Received: stems={stems}")
+        for stem in stems:
+            if not isinstance(stem, str) or not re.fullmatch(STEM_NAME, stem):
+                raise ValueError(f"`stems` become names of files: letters, digits, - and _ only, at most 64. Received: {stem!r}")
         for name, value in (("sample_rate", sample_rate), ("channels", channels), ("segment_samples", segment_samples)):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")

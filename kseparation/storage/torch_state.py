@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def _convert(path: str, out: str) -> None:
 
     if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
         sys.exit(_refused(f"torch {torch.__version__} may run code that the file brings along. Take 2.10 or newer: pip install --upgrade torch."))
+    warnings.simplefilter("ignore")  # they would stand in front of the message
     stored = os.path.getsize(path)
     _limit_memory(MEMORY_BESIDE + LARGEST_GROWTH * stored)
     try:
@@ -82,8 +84,10 @@ def _convert(path: str, out: str) -> None:
         sys.exit(_refused(why))
     except MemoryError:
         sys.exit(_refused(f"It asks for much more memory than its {stored:,} bytes."))
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except RuntimeError as error:
         sys.exit(_refused(f"{NO_STATE} {_first_line(error)}"))
+    except (EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):  # their words are of no use
+        sys.exit(_refused(NO_STATE))
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

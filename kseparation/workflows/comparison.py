@@ -15,6 +15,8 @@ CONFIDENCE = 0.95
 RESAMPLES = 9999
 # With fewer songs no interval by bootstrap holds what it promises.
 LEAST_SONGS = 6
+# Differences that differ by less are one number that was rounded.
+ROUNDING_DECIBELS = 1e-9
 # Two evaluations on the same sound agree on what the mixture itself scores, but for rounding.
 SAME_SOUND_DECIBELS = 0.01
 
@@ -129,8 +131,8 @@ def _interval(differences):
     differences = differences[np.isfinite(differences)]
     low = high = None
     if len(differences) >= LEAST_SONGS:
-        low = high = float(differences[0])
-        if np.ptp(differences) > 0:
+        low = high = float(differences.mean())
+        if np.ptp(differences) > ROUNDING_DECIBELS:
             found = bootstrap((differences,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, rng=np.random.default_rng(0)).confidence_interval
             low, high = float(found.low), float(found.high)
     return {"difference": float(differences.mean()), "low": low, "high": high}

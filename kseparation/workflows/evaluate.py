@@ -171,7 +171,7 @@ def _score_track(
     seconds = track.samples / model.sample_rate
     results = [{name: score.result() for name, score in group.items()} for group in (scores, trivial)]
     excerpt = _excerpt(model, track, window, np.concatenate(heard, axis=1)) if is_heard else None
-    return TrackScores(track.name, seconds, *results), excerpt
+    return TrackScores(track.name, seconds, *results, silent=scores["sdr"].silent_stems()), excerpt
 
 
 def _read_stems(track: Any, stems: Sequence[str], start: int, samples: int) -> np.ndarray:
@@ -207,9 +207,13 @@ def _notes(subset: str, predictors: TrivialPredictors, per_track: Sequence[Track
         notes.append("The data set has no training songs, so constant gain and constant mask could not be fitted.")
     elif subset == "train":
         notes.append("These are training songs: the model and the fitted predictors have heard them, so the scores flatter both.")
-    silent = sum(value is None for one in per_track for value in one.scores.get("si_sdr", {}).values())
+    silent = [f"{stem} of {one.track}" for one in per_track for stem in one.silent]
     if silent:
-        notes.append(f"{silent} stems are silent in their song; they have no SI-SDR and are left out of its mean.")
+        named = f"{', '.join(silent[:3])}{', ...' if len(silent) > 3 else ''}"
+        notes.append(
+            f"Silent in their song: {len(silent)} ({named}). By its definition the global SDR of such a stem is far below 0 dB unless the estimate is silent too, and counts in the mean. "
+            "It has no SI-SDR and is left out of that mean."
+        )
     undefined = sum(value["sdr_museval_median"] is None for one in per_track for value in one.museval.values())
     if undefined:
         notes.append(f"{undefined} stems have no frame that museval can score; they are left out of its medians.")

@@ -29,6 +29,7 @@ class TrackScores:
         scores: metric -> stem -> value of the model.
         trivial: predictor -> stem -> global SDR.
         museval: stem -> median over the frames of each of `BSS_EVAL_KEYS`, None where nothing is defined; empty where not asked for, or where museval failed.
+        silent: stems that are zero throughout.
     """
 
     track: str
@@ -36,6 +37,7 @@ class TrackScores:
     scores: Mapping[str, Mapping[str, float]]
     trivial: Mapping[str, Mapping[str, float]]
     museval: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
 
 
 def summarise(per_track: Sequence[TrackScores], stems: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:

@@ -71,16 +71,19 @@ def import_weights(source: str, checkpoint: str | Path, out: str | Path, model_c
 def _require_numbers(arguments: dict[str, Any], held: int) -> None:
     """Sizes are a claim of the file or of the caller: a model of them is built only where the file has the numbers for it."""
     sizes = {name: arguments[name] for name in SIZES if name in arguments}
-    width, bands, bins = (max(int(sizes[name]), 1) for name in ("width", "bands", "bins"))
-    deepest = width * (max(sizes["levels"], 0) + 1)
-    least = 9 * deepest**2 // bands * (2 * max(sizes["convolutions"], 0) + 1) + (bins // bands) ** 2 // 4
+    for name, value in sizes.items():
+        if value < 1 and name != "transformers":
+            raise UserError(f"`--model_config` and the shapes of the checkpoint make no model: `{name}` must be at least 1. Received: {name}={value}")
+    width, bands, bins = (int(sizes[name]) for name in ("width", "bands", "bins"))
+    deepest = width * (sizes["levels"] + 1)
+    least = 9 * deepest**2 // bands * (2 * sizes["convolutions"] + 1) + (bins // bands) ** 2 // 4
     least += max(sizes["transformers"], 0) * 2 * 4 * deepest**2  # feed-forward networks alone
     least += 9 * 2 * arguments["channels"] * sizes.get("fold_frames", 1) * width // bands
     least = max(least, *sizes.values())
     if least > held:
         raise UserError(
             f"`--model_config` and the shapes of the checkpoint make no model: one of these sizes has at least {least:,} weights, and the checkpoint holds {held:,} numbers. "
-            f"Received: {', '.join(f'{name}={value}' for name, value in sizes.items())}"
+            f"Received: {', '.join(f'{name}={value}' for name, value in sizes.items())}. Leave the sizes and `preset` out of `--model_config`: the tensors tell them."
         )
 
 

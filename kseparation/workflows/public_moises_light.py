@@ -216,10 +216,19 @@ def our_weights(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any], s
         elif not np.isfinite(weights[path]).all():
             wrong.append(f"`{source.key}` is not finite")
     for key, value in fixed.items():
-        if value is not None and not (state[key].shape == value.shape and np.allclose(state[key], value, rtol=1e-5, atol=1e-6)):
+        if value is not None and not (state[key].shape == value.shape and np.allclose(state[key], value, rtol=_rounding(state[key]), atol=1e-6)):
             wrong.append(f"`{key}` has other values than the package gives it")
     _refuse("does not fit the model:", wrong)
     return weights
+
+
+def _rounding(values):
+    """How far values may be off in relation to their size: by the rounding of the precision in which they were stored."""
+    values = np.asarray(values, "float32")
+    if not np.any(values.view("uint32") & 0xFFFF):  # bfloat16 has the upper half of the bits
+        return 2**-7
+    with np.errstate(over="ignore"):
+        return 2**-10 if np.array_equal(values, values.astype("float16")) else 1e-5
 
 
 def _refuse(what, items):

@@ -71,3 +71,9 @@ def test_what_is_wrong_names_the_flag(empty: Path, override: str, words: str) ->
     with pytest.raises(UserError) as error:
         load_config(empty, [override])
     assert words in str(error.value)
+
+
+def test_an_item_of_an_empty_list_is_told_how_to_be_given(empty: Path) -> None:
+    with pytest.raises(UserError) as error:
+        load_config(empty, ["augment=[]", "augment.0.low=3"])
+    assert "`augment.0` must be an index of a list that is not empty; give it whole: --set=augment=[...]. Received: 0" in str(error.value)

@@ -48,10 +48,10 @@ def test_sound_files_pass_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize(("samples", "rate"), [(3999, SAMPLE_RATE), (4001, SAMPLE_RATE), (8000, 2 * SAMPLE_RATE)])
+@pytest.mark.parametrize(("samples", "rate"), [(3999, SAMPLE_RATE), (4001, SAMPLE_RATE), (4000, 2 * SAMPLE_RATE)])
 def test_a32_stems_that_differ_in_length_or_rate_are_reported_with_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture, samples: int, rate: int) -> None:
     root = write_songs(tmp_path, {"test": {"s": 500, "t": 4000}})
     soundfile.write(root / "test" / "t" / "drums.wav", np.zeros((samples, 2)), rate)
     check_tracks(TrackFolder(str(root), STEMS, SAMPLE_RATE, 2).tracks("test"))
-    words = f"The files of 1 songs, such as `t`, differ in length or sample rate: vocals.wav 4000 samples at 8000 Hz, drums.wav {samples} samples at {rate} Hz"
+    words = f"The files of 1 song, such as `t`, differ in length or sample rate: vocals.wav 4000 samples at 8000 Hz, drums.wav {samples} samples at {rate} Hz"
     assert words in caplog.text

@@ -134,6 +134,7 @@ def test_a_loss_that_is_not_finite_reaches_every_gradient(bad):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ({"stems": ("vocals", "../x")}, r"`stems` become names of files: .* Received: '\.\./x'"),
         ({"stems": ()}, r"`stems` must name at least one stem, each once. Received: stems=\(\)"),
         ({"stems": ("a", "a")}, r"each once. Received: stems=\('a', 'a'\)"),
         ({"sample_rate": 0}, "`sample_rate` must be at least 1. Received: sample_rate=0"),

@@ -55,11 +55,18 @@ def test_any_length_comes_out_as_it_went_in(samples, arguments):
     assert np.all(np.isfinite(result)) and np.any(result)
 
 
+@pytest.mark.parametrize("loudness", [1.0, 1e-3])
 @pytest.mark.parametrize("domain", ["linear", "log"])
-def test_a_mask_of_one_gives_the_mixture_back(domain):
+def test_a_mask_of_one_gives_the_mixture_back(domain, loudness):
     model = tiny(bins="pad", domain=domain, objective="ratio_mask", output_bias=30.0)
-    mixture = noise(1, 300, 1)
-    np.testing.assert_allclose(compute(model, mixture)[:, 0], mixture, atol=1e-4)
+    mixture = loudness * noise(1, 300, 1)
+    # The floor of the logarithm, 6e-6, is taken off each magnitude.
+    np.testing.assert_allclose(compute(model, mixture)[:, 0], mixture, atol={(1.0, "linear"): 1e-4, (1.0, "log"): 1e-4, (1e-3, "linear"): 1e-7, (1e-3, "log"): 5e-5}[loudness, domain])
+
+
+def test_a_mask_of_zero_is_silence():
+    model = tiny(bins="pad", domain="log", objective="ratio_mask", output_bias=-90.0)
+    assert np.abs(compute(model, noise(1, 300, 1))).max() < 1e-9
 
 
 def test_bins_that_are_not_modelled_come_out_silent():
@@ -76,6 +83,7 @@ def test_domains_are_inverted(domain):
     seen = compute(lambda x: to_domain(x, domain), values)
     np.testing.assert_allclose(compute(lambda x: from_domain(x, domain), seen), values, rtol=1e-4, atol=1e-5)
     if domain == "log":
+        assert abs(compute(lambda x: from_domain(x, domain), seen)[0]) < 1e-10  # silence, and not what the floor of the logarithm stands for
         assert seen[0] == 0 and np.all(np.diff(seen) >= 0) and seen.max() <= 1
 
 
@@ -168,9 +176,11 @@ def test_every_weight_has_a_gradient_by_the_waveform_too():
         assert np.any(gradient) or (path.endswith("bias") and "down_0" in path), path  # the normalisation behind takes it away again
 
 
-@pytest.mark.parametrize(("objective", "loss"), [("ratio_mask", "mse"), ("ratio_mask", "unweighted_l1"), ("magnitude", "mse"), ("magnitude", "l1")])
-def test_the_start_is_the_mean_mask_of_the_first_examples(objective, loss):
-    model = tiny(stems=("a", "b"), objective=objective, loss=loss, output_bias="from_data")
+@pytest.mark.parametrize(
+    ("objective", "loss", "domain"), [("ratio_mask", "mse", "linear"), ("ratio_mask", "mse", "log"), ("ratio_mask", "unweighted_l1", "linear"), ("magnitude", "mse", "linear"), ("magnitude", "l1", "linear")]
+)
+def test_the_start_is_the_mean_mask_of_the_first_examples(objective, loss, domain):
+    model = tiny(stems=("a", "b"), objective=objective, loss=loss, domain=domain, target_domain="linear", output_bias="from_data")
     examples = [batch(stems=2, seed=seed) for seed in range(3)]
     started = model.start_from_data(iter(examples))
     shares, weights = np.zeros(2), 0.0

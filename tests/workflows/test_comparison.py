@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from kseparation.errors import UserError
 from kseparation.reporting.score_table import comparison_text
@@ -84,6 +85,23 @@ def test_five_songs_have_no_interval_and_six_have():
         assert (found["low"] is None) == (count == 5)
     same = compare_summaries(summary(songs(np.ones(6))), summary(songs(np.zeros(6))))["mean"]["sdr_global"]
     assert same == {"difference": 1.0, "low": 1.0, "high": 1.0}
+    nearly = compare_summaries(summary(songs([3.3, 3.3, np.nextafter(3.3, 4), 3.3, 3.3, 3.3])), summary(songs(np.zeros(6))))["mean"]["sdr_global"]
+    assert list(nearly.values()) == pytest.approx([3.3] * 3)
+
+
+def test_the_interval_is_bias_corrected_and_accelerated():
+    """Written out from the definition, with many more resamples, for differences that are far from symmetric."""
+    values = np.random.default_rng(2).exponential(1.0, 12) ** 2
+    resamples = np.random.default_rng(3).choice(values, (200_000, 12)).mean(axis=1)
+    bias = norm.ppf(np.mean(resamples < values.mean()))
+    without_one = np.array([np.delete(values, index).mean() for index in range(12)])
+    apart = without_one.mean() - without_one
+    acceleration = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+    shifted = bias + norm.ppf([0.025, 0.975])
+    low, high = np.quantile(resamples, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    found = compare_summaries(summary(songs(values)), summary(songs(np.zeros(12))))["mean"]["sdr_global"]
+    assert (found["low"], found["high"]) == pytest.approx((low, high), rel=0.04)
+    assert np.quantile(resamples, 0.975) < 0.9 * high  # the percentiles alone are another interval
 
 
 def test_the_text_has_a_line_for_each_stem():

@@ -218,6 +218,7 @@ def test_one_sample_and_silence_are_finite(tmp_path, no_report):
         one for scores in summary["stems"].values() for key, one in scores.items() if key in ("sdr_global", "si_sdr")
     ]
     assert np.isfinite(values).all()
+    assert "Silent in their song: 2 (vocals of 0, bass of 0)." in " ".join(summary["notes"])
 
 
 def test_metrics_and_overlap_are_those_of_the_run_unless_given(songs, tmp_path, monkeypatch, no_report):

@@ -13,6 +13,7 @@ from kseparation.storage.torch_state import read_torch_state
 from kseparation.workflows import import_weights as workflow
 from kseparation.workflows.import_weights import import_weights
 from kseparation.workflows.public_moises_light import arguments_of
+from tests.on_backend import numbers
 from tests.reference.public_moises_light import TINY, write_references
 
 HOP = "hop_samples=128"
@@ -48,6 +49,22 @@ def test_stems_get_their_names(public, tmp_path):
     assert result["stems"] == ["solo"] and load_model(tmp_path / "a.keras").stems == ("solo",)
     result = import_weights("moises-light", public / "four.pt", tmp_path / "b.keras", [HOP])
     assert result["stems"] == ["vocals", "drums", "bass", "other"]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_is_imported_as_float32(state, tmp_path, monkeypatch, precision):
+    # What NumPy has for bfloat16: the upper half of the bits, rounded.
+    half = {
+        "float16": lambda value: value.astype("float16").astype("float32"),
+        "bfloat16": lambda value: ((value.astype("float32").view("uint32") + 0x8000) & 0xFFFF0000).astype("uint32").view("float32"),
+    }[precision]
+    rounded = {key: half(value) if value.dtype.kind == "f" else value for key, value in state.items()}
+    monkeypatch.setattr(workflow, "read_torch_state", lambda _: rounded)
+    import_weights("moises-light", "half.pt", tmp_path / "a.keras", [HOP])
+    bias = next(weight for weight in load_model(tmp_path / "a.keras").weights if weight.path.endswith("first/convolution/bias"))
+    np.testing.assert_array_equal(numbers(bias), rounded["first_conv.conv.bias"])
+    monkeypatch.setattr(workflow, "read_torch_state", lambda _: {**rounded, "stft_window": half(np.hamming(512).astype("float32"))})
+    refused("`stft_window` has other values", "half.pt", tmp_path / "b" / "c.keras", HOP)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +108,8 @@ def test_the_named_preset_is_held_against_the_tensors(public, read_before, tmp_p
         ("hop_samples=300", "half of `window_samples`"),
         ("output=softmax_mask", "has no `softmax_mask`"),
         ("preset=demo", "has no `softmax_mask`"),
+        ("bands=0", "`bands` must be at least 1. Received: bands=0"),
+        ("stems=[../x,b,c,d]", "`stems` become names of files: .* Received: '../x'"),
     ],
 )
 def test_wrong_model_config_is_named(public, read_before, tmp_path, pair, words):
