@@ -50,7 +50,7 @@ def _report_unlike(tracks, infos):
     if unlike:
         found = ", ".join(f"{path.name} {infos[path].samples} samples at {infos[path].sample_rate} Hz" for path in unlike[0].files)
         logger.warning(
-            "The files of %s, such as `%s`, differ in length or sample rate: %s. They are resampled, and what is missing at an end is silence; a stem that was cut at its beginning is a wrong target.",
+            "The files of %s, such as `%s`, differ in length or sample rate: %s. Other rates are resampled, and what is missing at an end is silence; a stem that was cut at its beginning is a wrong target.",
             "1 song" if len(unlike) == 1 else f"{len(unlike)} songs",
             unlike[0].name,
             found,
