@@ -16,7 +16,7 @@ PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadsco
 WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \
 	tests/test_floors.py tests/test_house_rules.py)
 # Tests that import Keras and compute nothing with it, in processes that take long: run with torch, which is imported fastest.
-ON_ONE_BACKEND := tests/parity/test_museval.py
+ON_ONE_BACKEND := tests/parity/test_museval.py tests/workflows/test_import_command.py
 # Tests that need no package beyond requirements/jax.txt and pytest: they show that no other backend leaks in.
 JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metrics)
 

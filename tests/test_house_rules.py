@@ -22,13 +22,14 @@ HOUSE_TESTS = {
     *("test_floors.py", "test_house_rules.py", "test_contracts.py"),
     *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light")),
     *("models/test_golden.py", "workflows/test_resumed_training.py"),
-    "workflows/test_bad_audio.py",
+    *("workflows/test_bad_audio.py", "workflows/test_import_command.py"),
 }
 # Modules that are tested through another one.
 TESTED_IN = {
     "audio/decoding.py": "audio/test_reading.py",
     **{f"cli/{verb}.py": "cli/test_verbs.py" for verb in ("demo", "evaluate", "import_weights", "models", "separate", "train")},
     "config/demo.py": "cli/test_verbs.py",
+    "config/stem_names.py": "config/test_records.py",
     "config/wording.py": "config/test_loading.py",
     **{f"data/builtin/{part}.py": "data/builtin/test_composer.py" for part in ("accompaniment", "drumming", "melody", "score")},
     **{f"data/builtin/{part}.py": "data/builtin/test_prepare.py" for part in ("song", "song_folder")},

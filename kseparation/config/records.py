@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from kseparation.config.places import Place
+from kseparation.config.stem_names import STEM_NAME
 
 
 class Record(BaseModel):
@@ -44,7 +45,7 @@ def _not_a_number(value: Any) -> Any:
 
 
 # strict=False on the tuple alone: YAML has lists only.
-_StemName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+_StemName = Annotated[str, StringConstraints(pattern=rf"^{STEM_NAME}$")]
 _Stems = Annotated[
     tuple[_StemName, ...], Field(strict=False, min_length=1), AfterValidator(_distinct), AfterValidator(_not_mixture)
 ]

@@ -14,6 +14,8 @@ logger = logging.getLogger("kseparation")
 # Integer samples are finite and at most 1 by construction; only these need to be read.
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 BLOCK_SAMPLES = 1 << 18
+# Encoders of lossy formats pad both ends, by up to so many samples of an mp3; sound that was cut loses more.
+PADDING_SAMPLES = 4 * 1152
 
 
 def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
@@ -46,7 +48,7 @@ def check_tracks(tracks: Sequence[Track]) -> dict[str, float]:
 
 
 def _report_unlike(tracks, infos):
-    unlike = [track for track in tracks if len({(infos[path].samples, infos[path].sample_rate) for path in track.files}) > 1]
+    unlike = [track for track in tracks if _are_unlike([infos[path] for path in track.files])]
     if unlike:
         found = ", ".join(f"{path.name} {infos[path].samples} samples at {infos[path].sample_rate} Hz" for path in unlike[0].files)
         logger.warning(
@@ -55,3 +57,9 @@ def _report_unlike(tracks, infos):
             unlike[0].name,
             found,
         )
+
+
+def _are_unlike(files):
+    lengths = [file.samples for file in files]
+    allowed = PADDING_SAMPLES if any(file.format in IN_ORDER_FORMATS for file in files) else 0
+    return len({file.sample_rate for file in files}) > 1 or max(lengths) - min(lengths) > allowed

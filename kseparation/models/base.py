@@ -7,12 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from kseparation.config.stem_names import STEM_NAME
 from kseparation.losses import Objective
 from kseparation.metrics import GlobalSDRMetric
 from kseparation.metrics.loss_part import LossPart
 from kseparation.metrics.step_count import StepCount
-
-STEM_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 class _Handover:

@@ -42,6 +42,8 @@ def test_place_and_source_are_no_part_of_equality() -> None:
         (DataConfig, "stems", ()),
         (DataConfig, "stems", ("a/b",)),
         (DataConfig, "stems", ("..",)),
+        (DataConfig, "stems", ("a" * 65,)),
+        (DataConfig, "stems", ("a\n",)),
         (DataConfig, "stems", ("mixture", "vocals")),
         (DataConfig, "overlap", 1.0),
         (DataConfig, "overlap", -0.1),

@@ -55,3 +55,12 @@ def test_a32_stems_that_differ_in_length_or_rate_are_reported_with_numbers(tmp_p
     check_tracks(TrackFolder(str(root), STEMS, SAMPLE_RATE, 2).tracks("test"))
     words = f"The files of 1 song, such as `t`, differ in length or sample rate: vocals.wav 4000 samples at 8000 Hz, drums.wav {samples} samples at {rate} Hz"
     assert words in caplog.text
+
+
+@pytest.mark.parametrize(("samples", "is_told"), [(4000 + 4 * 1152, False), (4001 + 4 * 1152, True)])
+def test_a32_padding_of_a_lossy_encoder_is_no_difference(tmp_path: Path, caplog: pytest.LogCaptureFixture, samples: int, is_told: bool) -> None:
+    root = write_songs(tmp_path, {"test": {"t": 4000}})
+    (root / "test" / "t" / "drums.wav").unlink()
+    soundfile.write(root / "test" / "t" / "drums.ogg", np.zeros((samples, 2)), SAMPLE_RATE)
+    check_tracks(TrackFolder(str(root), STEMS, SAMPLE_RATE, 2).tracks("test"))
+    assert ("differ in length" in caplog.text) == is_told

@@ -1,7 +1,7 @@
 """The public package moises-light 0.1.5 with random weights and statistics, in a torch process of its own.
 
 Usage: python -m tests.reference.public_moises_light FOLDER JSON, where JSON is a list of {"name", "preset" or sizes under "arguments", "stems", "lengths"}.
-Writes FOLDER/<name>.pt, the state dict, and FOLDER/<name>.npz with `mixture_<length>` `(batch, samples, channels)` and `stems_<length>`.
+Writes FOLDER/<name>.pt, the state dict, FOLDER/<name>_state.npz with the same arrays, and FOLDER/<name>.npz with `mixture_<length>` `(batch, samples, channels)` and `stems_<length>`.
 """
 
 import json
@@ -42,6 +42,7 @@ def main(folder: str, cases: list[dict]) -> None:
                 sounds[f"mixture_{length}"] = mixture.transpose(1, 2).numpy()
                 sounds[f"stems_{length}"] = model(mixture).transpose(2, 3).numpy()
         torch.save(model.state_dict(), Path(folder) / f"{case['name']}.pt")
+        np.savez(Path(folder) / f"{case['name']}_state.npz", **{name: tensor.numpy() for name, tensor in model.state_dict().items()})
         np.savez(Path(folder) / f"{case['name']}.npz", **sounds)
 
 

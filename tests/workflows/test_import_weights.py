@@ -1,8 +1,6 @@
 """PyTorch checkpoints become `.keras` files, or are refused whole."""
 
-import subprocess
-import sys
-from pathlib import Path
+import functools
 
 import numpy as np
 import pytest
@@ -27,9 +25,18 @@ def public(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Each file: importing torch anew for each of many cases would take longer than the cases."""
+    states = functools.cache(read_torch_state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workflow, "read_torch_state", lambda path: dict(states(path)))
+        yield
+
+
+@pytest.fixture
 def state(public):
-    return read_torch_state(public / "four.pt")
+    return workflow.read_torch_state(public / "four.pt")
 
 
 def refused(words: str, checkpoint, out, *model_config, source="moises-light"):
@@ -87,13 +94,7 @@ def test_tensors_that_do_not_fit_are_named(state, tmp_path, monkeypatch, change,
     refused(words, tmp_path / "a.pt", tmp_path / "a.keras", HOP)
 
 
-@pytest.fixture
-def read_before(state, monkeypatch):
-    """Importing torch anew for each of many cases would take longer than the cases."""
-    monkeypatch.setattr(workflow, "read_torch_state", lambda _: dict(state))
-
-
-def test_the_named_preset_is_held_against_the_tensors(public, read_before, tmp_path):
+def test_the_named_preset_is_held_against_the_tensors(public, tmp_path):
     refused(r"one of these sizes has at least [\d,]+ weights, and the checkpoint holds [\d,]+ numbers.* width=32", public / "four.pt", tmp_path / "a.keras", "preset=paper_small", HOP)
     refused(r"The checkpoint lacks `.*Check --model_config", public / "four.pt", tmp_path / "a.keras", "transformers=2", HOP)
 
@@ -112,23 +113,13 @@ def test_the_named_preset_is_held_against_the_tensors(public, read_before, tmp_p
         ("stems=[../x,b,c,d]", "`stems` become names of files: .* Received: '../x'"),
     ],
 )
-def test_wrong_model_config_is_named(public, read_before, tmp_path, pair, words):
+def test_wrong_model_config_is_named(public, tmp_path, pair, words):
     refused(words, public / "four.pt", tmp_path / "a.keras", pair)
 
 
 @pytest.mark.parametrize("sizes", ["width=1000000", "channels=1000000000", "window_samples=1000000000000", "transformers=1000000000", "levels=1000000000"])
-def test_a_model_that_the_file_cannot_fill_is_not_built(public, read_before, tmp_path, sizes):
+def test_a_model_that_the_file_cannot_fill_is_not_built(public, tmp_path, sizes):
     refused(r"has at least [\d,]+ weights, and the checkpoint holds", public / "four.pt", tmp_path / "a.keras", HOP, sizes)
-
-
-def test_modules_beside_the_checkpoint_never_run(public, tmp_path):
-    marker = tmp_path / "ran"
-    for module in ("torch", "numpy", "kseparation"):
-        (tmp_path / f"{module}.py").write_text(f"import pathlib; pathlib.Path({str(marker)!r}).touch()")
-    app = Path(__file__).parents[2] / "apps" / "import_weights.py"
-    call = [sys.executable, str(app), "--source=moises-light", f"--checkpoint={public / 'four.pt'}", "--out=a.keras", f"--model_config={HOP}"]
-    subprocess.run(call, check=True, cwd=tmp_path)
-    assert (tmp_path / "a.keras").is_file() and not marker.exists()
 
 
 def test_source_and_out_are_checked_first(public, tmp_path):
