@@ -161,7 +161,8 @@ def test_silence_and_one_sample_give_finite_losses_and_gradients(objective, bad)
     for domain in ("linear", "log"):
         model = randomize(tiny(objective=objective, domain=domain))
         assert np.all(np.isfinite(compute(model, sound)))
-        model.compile(GradientRecorder(), None, run_eagerly=True, jit_compile=False)
+        on_jax = keras.backend.backend() == "jax"  # where one compilation takes less than those of all operations
+        model.compile(GradientRecorder(), None, run_eagerly=not on_jax, jit_compile=on_jax)
         logs = model.train_on_batch(sound, sound[:, None], return_dict=True)
         assert np.isfinite(logs["total"])
         assert all(np.all(np.isfinite(numbers(weight))) for weight in model.trainable_weights)
