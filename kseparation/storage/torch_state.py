@@ -19,7 +19,7 @@ from kseparation.errors import MachineError, UserError
 
 # Under which a training keeps the state dict beside others.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-REFUSED, DISK_FULL = 82, 85  # codes that no library ends a process with
+REFUSED, DISK_FULL = 82, 85  # of this process alone: a library that fails may end it with 1 or 2
 # Older ones run or corrupt what a file brings along although they are told not to (CVE-2025-32434, CVE-2026-24747).
 SAFE_TORCH = (2, 10)
 # A tensor may repeat one number without end, and a small file may unpack to one that no memory holds.
