@@ -1,12 +1,29 @@
 """Training batches in their order, read ahead in threads."""
 
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from kseparation.data.batches import SegmentBatches
+from kseparation.data.detours import Detours
+from kseparation.errors import MachineError
+
+# A batch that cannot be read is drawn anew so often; where these cannot be read either, it is no accident.
+MOST_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class ReadFailure:
+    """A batch that could not be read: its position in the run, which draw of it, the error and where that came from."""
+
+    position: int
+    draw: int
+    error: Exception
+    trace: str
 
 
 class SegmentStream(Iterator):
@@ -20,11 +37,25 @@ class SegmentStream(Iterator):
         first_epoch: epoch to begin with.
         workers: threads that read ahead; 0 reads when asked. The order and content do not depend on it.
         first_index: batch of that epoch to begin with.
+        detours: batches that are drawn anew; one that cannot be read is added. None lets the error pass.
+
+    Attributes:
+        failures: what could not be read, as the batches that took its place were handed out.
     """
 
-    def __init__(self, batches: SegmentBatches, steps_per_epoch: int, first_epoch: int = 0, workers: int = 2, first_index: int = 0):
+    def __init__(
+        self,
+        batches: SegmentBatches,
+        steps_per_epoch: int,
+        first_epoch: int = 0,
+        workers: int = 2,
+        first_index: int = 0,
+        detours: Detours | None = None,
+    ):
         self.batches = batches
         self.steps_per_epoch = steps_per_epoch
+        self.failures: deque[ReadFailure] = deque()
+        self._detours = detours
         self._position = first_epoch * steps_per_epoch + first_index
         self._ahead = 2 * workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="batches") if workers else None
@@ -36,18 +67,39 @@ class SegmentStream(Iterator):
             if self._closed:
                 raise StopIteration
             if self._pool is None:
-                return self.batches.batch(*self._next_position())
-            while len(self._waiting) <= self._ahead:
-                self._waiting.append(self._pool.submit(self.batches.batch, *self._next_position()))
-            return self._waiting.popleft().result()
+                batch, failures = self._read(self._next_position())
+            else:
+                while len(self._waiting) <= self._ahead:
+                    self._waiting.append(self._pool.submit(self._read, self._next_position()))
+                batch, failures = self._waiting.popleft().result()
         except (CancelledError, RuntimeError):
             if self._closed:
                 raise StopIteration from None
             raise
+        self.failures.extend(failures)
+        return batch
 
     def _next_position(self):
         position, self._position = self._position, self._position + 1
-        return divmod(position, self.steps_per_epoch)
+        return position
+
+    def _read(self, position):
+        """Returns the batch of a position and the failures of its earlier draws."""
+        place = divmod(position, self.steps_per_epoch)
+        if self._detours is None:
+            return self.batches.batch(*place), ()
+        failures = []
+        while True:
+            draw = self._detours.draw(position)
+            try:
+                return self.batches.batch(*place, draw), failures
+            except (MachineError, MemoryError):
+                raise
+            except Exception as error:
+                failures.append(ReadFailure(position, draw, error, traceback.format_exc()))
+                if len(failures) >= MOST_DRAWS:
+                    raise
+                self._detours.add(position, position)
 
     def close(self) -> None:
         """Ends the stream; a batch that is being read is let finish."""

@@ -10,6 +10,8 @@ from kseparation.storage.json_lines import read_json_lines
 
 LOSSES_FILE = "losses.log"
 METRICS_FILE = "metrics.jsonl"
+# Events that stay in the log when the training returns to before them.
+LEFT_BEHIND = ("fault", "recovery")
 
 
 def _step_of(line):
@@ -38,12 +40,27 @@ class RunLog:
 
     def __init__(self, folder: str | Path, step: int = 0):
         self.folder = Path(folder)
+        self._start = time.monotonic()
         self._cut_back(step)
+        self._open()
+
+    def _open(self):
         self._losses = open(self.folder / LOSSES_FILE, "a", encoding="ascii")
         self._metrics = open(self.folder / METRICS_FILE, "a", encoding="utf-8")
-        self._start = time.monotonic()
 
-    def _cut_back(self, step):
+    def rewind(self, step: int) -> None:
+        """Cuts the lines of later steps off, where the training goes on from an older state. Faults and recoveries stay, marked as `left` behind."""
+        self.close()
+        self._cut_back(step, keep_faults=True)
+        self._open()
+
+    def last_losses(self, number: int) -> list[float]:
+        """Returns the total losses of the last steps in the log, oldest first."""
+        self._losses.flush()
+        lines = (self.folder / LOSSES_FILE).read_text(encoding="ascii").splitlines()[-number:]
+        return [float.fromhex(line.split("total=", 1)[1].split(" ", 1)[0]) for line in lines]
+
+    def _cut_back(self, step, keep_faults=False):
         losses = self.folder / LOSSES_FILE
         if losses.exists():
             kept = [""]
@@ -55,7 +72,10 @@ class RunLog:
         metrics = self.folder / METRICS_FILE
         if metrics.exists():
             # What lies after the checkpoint is done again.
-            kept = [row for row in read_json_lines(metrics) if isinstance(row.get("step"), int) and row["step"] <= step]
+            rows = [row for row in read_json_lines(metrics) if isinstance(row.get("step"), int)]
+            if keep_faults:
+                rows = [row | {"left": True} if row.get("kind") in LEFT_BEHIND and row["step"] > step else row for row in rows]
+            kept = [row for row in rows if row["step"] <= step or row.get("left")]
             starts = [index for index, row in enumerate(kept) if row.get("kind") == "start"]
             kept = [row for index, row in enumerate(kept) if index not in starts[:-1]]  # a run that died before its first checkpoint started again
             write_text_atomic(metrics, "".join(json.dumps(row) + "\n" for row in kept))
@@ -72,7 +92,7 @@ class RunLog:
         self._losses.write(f"{step} {values}\n")
 
     def event(self, kind: str, step: int, epoch: int, **values) -> None:
-        """Adds one JSON object: `kind` is start, train, validation, fault or resume."""
+        """Adds one JSON object: `kind` is start, train, validation, fault, recovery or resume."""
         row = {"kind": kind, "step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._start, 3)}
         self._metrics.write(json.dumps(plain(row | values)) + "\n")
         self._metrics.flush()

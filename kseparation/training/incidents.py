@@ -1,0 +1,185 @@
+"""The evidence of what went wrong in a training: one folder for each incident, which nothing but its own `replay` touches again."""
+
+import csv
+import io
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kseparation.storage.arrays import write_arrays
+from kseparation.storage.atomic import atomic_folder, write_json
+from kseparation.training.faults.table import ACTIONS, EVENTS
+
+INCIDENTS = "incidents"
+REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
+    *("REPORT.md", "incident.json", "steps.csv", "plan.json", "batch.npz", "state_before.npz", "state_at.npz", "config.yaml"),
+)
+# Further ones are only lines in the log: a fault that comes a thousand times is not told better by a thousand folders.
+MOST_INCIDENTS = 20
+
+
+@dataclass
+class Incident:
+    """What is known when trouble shows.
+
+    Args:
+        event: of EVENTS.
+        action: of ACTIONS.
+        step: optimizer step in which it showed, from 1.
+        epoch: from 0.
+        reason: one sentence with the numbers.
+        micro_batches: `{"position", "draw"}` of each batch of that step.
+        losses: `{"step", "<part>"...}` of the last steps.
+        recorded: what `StepRecord.read` gives, with the key `layers`; may be empty.
+        activations: `layers` and `scales`, what `ActivationScales.last` gives; may be empty.
+        before_step: step of the state in `before`.
+        before: state from which the step can be computed again.
+        at: state in which it left the training.
+        plan: of each micro-batch, JSON values.
+        batches: arrays by name, `mixtures_0`, `stems_0`, `mixtures_1`, ...
+        trace: of the error of reading, or empty.
+        facts: further JSON values: backend, versions, songs, budgets.
+        next_rung: words and `--set` values of the next step of the safe ladder, or None.
+    """
+
+    event: str
+    action: str
+    step: int
+    epoch: int
+    reason: str
+    micro_batches: Sequence[Mapping[str, int]] = ()
+    losses: Sequence[Mapping[str, float]] = ()
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    activations: Mapping[str, Any] = field(default_factory=dict)
+    before_step: int | None = None
+    before: Mapping[str, np.ndarray] | None = None
+    at: Mapping[str, np.ndarray] | None = None
+    plan: Sequence[Any] = ()
+    batches: Mapping[str, np.ndarray] = field(default_factory=dict)
+    trace: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    next_rung: tuple[str, Sequence[str]] | None = None
+
+
+def write_incident(run: str | Path, incident: Incident, config_text: str) -> Path | None:
+    """Writes the folder of an incident, `incidents/<step>/` of the run; returns it, or None where the run has enough of them.
+
+    An incident at the same step as an older one, after a return to before it, gets `<step>-2` and so on.
+    """
+    parent = Path(run) / INCIDENTS
+    present = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
+    if len(present) >= MOST_INCIDENTS:
+        return None
+    names = (f"{incident.step}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, MOST_INCIDENTS + 2))))
+    folder = parent / next(name for name in names if name not in present)
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / FACTS, _facts(incident))
+        (temporary / STEPS).write_text(_steps_table(incident), encoding="utf-8")
+        (temporary / CONFIG).write_text(config_text, encoding="utf-8")
+        (temporary / REPORT).write_text(report_text(incident, folder), encoding="utf-8")
+        if incident.plan:
+            write_json(temporary / PLAN, incident.plan)
+        for name, arrays in ((BATCH, incident.batches), (BEFORE, incident.before), (AT, incident.at)):
+            if arrays:
+                write_arrays(temporary / name, arrays)
+    return folder
+
+
+def _facts(incident):
+    return {
+        "event": incident.event,
+        "action": incident.action,
+        "step": incident.step,
+        "epoch": incident.epoch,
+        "reason": incident.reason,
+        "micro_batches": incident.micro_batches,
+        "before_step": incident.before_step,
+        # Exact, for the replay compares with them.
+        "losses": [{name: value if name == "step" else float(value).hex() for name, value in row.items()} for row in incident.losses],
+        **incident.facts,
+    }
+
+
+def _steps_table(incident):
+    """The recorded steps as CSV: losses, gradient norm, rate, whether accepted, then norm of gradient and update of each layer, and the scale of its output."""
+    recorded, activations = incident.recorded, incident.activations
+    losses = {row["step"]: row for row in incident.losses}
+    parts = [name for name in (incident.losses[-1] if incident.losses else {}) if name != "step"]
+    layers = list(recorded.get("layers", ()))
+    watched = list(activations.get("layers", ()))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = ["grad_norm", "lr", "accepted"] if recorded else []
+    writer.writerow(
+        ["step", *parts, *columns, *(f"gradient {name}" for name in layers), *(f"update {name}" for name in layers), *(f"output {name}" for name in watched)]
+    )
+    steps = [int(step) for step in recorded["step"]] if recorded else sorted(losses)
+    scales = activations.get("scales", np.zeros((0, 0)))
+    for row, step in enumerate(steps):
+        values = [losses.get(step, {}).get(part, "") for part in parts]
+        if recorded:
+            values += [recorded[name][row] for name in columns] + [*recorded["gradients"][row]] + [*recorded["updates"][row]]
+        from_end = len(steps) - row
+        values += [*scales[-from_end]] if from_end <= len(scales) else [""] * len(watched)
+        writer.writerow([step, *(f"{value:.6g}" if isinstance(value, (float, np.floating)) else value for value in values)])
+    return out.getvalue()
+
+
+def report_text(incident: Incident, folder: Path) -> str:
+    """Returns REPORT.md: what happened, what was done, what to look at, and what to try, in plain words."""
+    lines = [
+        f"# Step {incident.step}: {incident.event}",
+        "",
+        f"What was seen: {EVENTS[incident.event]}. {incident.reason}.",
+        "",
+        f"What was done: {ACTIONS[incident.action]}.",
+        "",
+    ]
+    if incident.micro_batches:
+        lines += ["## The batch", ""]
+        lines += [f"Batch {batch['position']} of the run" + (f", drawn anew for the {batch['draw']}. time" if batch["draw"] else "") + "." for batch in incident.micro_batches]
+        lines += ["", f"What it is made of: `{PLAN}`; the sound itself: `{BATCH}`.", ""]
+        lines += _unsound(incident.batches)
+    if incident.trace:
+        lines += ["## The error", "", "```", incident.trace.rstrip(), "```", ""]
+    if incident.recorded:
+        lines += _largest_layers(incident)
+    lines += ["## The cause", "", "Not looked for yet. This runs the step again and finds it:", "", f"    kseparation replay --incident={shlex.quote(str(folder))}", ""]
+    if incident.next_rung:
+        words, overrides = incident.next_rung
+        lines += [
+            "## If it goes on",
+            "",
+            f"The next step of the safe ladder is {words}:",
+            "",
+            "    kseparation train --config=" + shlex.quote(str(folder / CONFIG)) + "".join(f" --set={shlex.quote(value)}" for value in overrides) + " --resume=never",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _unsound(batches):
+    found = []
+    for name, audio in batches.items():
+        bad = np.argwhere(~np.isfinite(audio))
+        if len(bad):
+            kind, number = name.rsplit("_", 1)
+            place = ", ".join(map(str, bad[0]))
+            found.append(f"{len(bad)} values of the {kind} of micro-batch {number} are not finite, the first at ({place}): {audio[tuple(bad[0])]}.")
+    return [*found, ""] if found else []
+
+
+def _largest_layers(incident):
+    gradients, layers = incident.recorded["gradients"], incident.recorded["layers"]
+    if not len(gradients):
+        return []
+    last, earlier = gradients[-1], gradients[:-1]
+    usual = np.median(np.where(np.isfinite(earlier), earlier, np.nan), axis=0) if len(earlier) else np.full(len(layers), np.nan)
+    grown = np.where(np.isfinite(last), last / np.maximum(usual, 1e-30), np.inf)
+    order = np.argsort(-np.nan_to_num(grown, nan=0.0, posinf=1e300), kind="stable")[:5]
+    lines = ["## The layers", "", f"Those whose gradient grew most in this step (all of them: `{STEPS}`):", "", "| layer | gradient norm | usual |", "|---|---|---|"]
+    return [*lines, *(f"| {layers[index]} | {last[index]:.4g} | {usual[index]:.4g} |" for index in order), ""]

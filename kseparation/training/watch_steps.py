@@ -1,0 +1,143 @@
+"""The callback that notices trouble, keeps the evidence, and leaves `fit` where something must be done."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from kseparation.errors import TrainingStopped
+from kseparation.training.faults.table import EVENTS
+from kseparation.training.recovery import RecoveryPolicy
+from kseparation.training.run_callbacks import VALIDATION, LogSteps
+from kseparation.training.safety_callbacks import STEP_LOSS, TerminateOnNonFinite
+from kseparation.training.snapshots import Snapshots
+from kseparation.training.spikes import SpikeDetector
+from kseparation.training.state import read_state
+
+# Validations in a row whose loss is not finite: from here on nothing tells what the training is worth.
+MOST_BAD_VALIDATIONS = 3
+
+
+class Turn(Exception):
+    """Leaves `fit`, so that the training can return to an older state.
+
+    Args:
+        step: in which trouble showed.
+        action: `roll_back` or `roll_back_slower`.
+    """
+
+    def __init__(self, step: int, action: str):
+        super().__init__(f"{action} from step {step}")
+        self.step = step
+        self.action = action
+
+
+class WatchSteps(keras.callbacks.Callback):
+    """Looks at each step: whether it was rejected, whether its loss leaps, whether its batch could be read, and at each validation.
+
+    Comes after `LogSteps` and the guard. Nothing is mended here, for a callback cannot change what `fit` holds: it writes the incident, and raises `Turn` or `TrainingStopped`.
+
+    Args:
+        steps: counts and logs.
+        guard: says when too many steps in a row were rejected.
+        detector: of leaps.
+        snapshots: of good states.
+        policy: decides.
+        record: writes the incident: function of (event, action, step, epoch, reason, state, trace, facts); returns its folder or None.
+        failures: returns what could not be read since the last call.
+    """
+
+    def __init__(
+        self,
+        steps: LogSteps,
+        guard: TerminateOnNonFinite,
+        detector: SpikeDetector,
+        snapshots: Snapshots,
+        policy: RecoveryPolicy,
+        record: Callable,
+        failures: Callable[[], Sequence],
+    ):
+        super().__init__()
+        self.steps = steps
+        self.guard = guard
+        self.detector = detector
+        self.snapshots = snapshots
+        self.policy = policy
+        self.record = record
+        self.failures = failures
+        self._bad_validations = 0
+        self._epoch = 0
+
+    def on_train_begin(self, logs=None):
+        if self.snapshots.before(self.steps.step + 1) is None:
+            self.snapshots.add(self.steps.step, read_state(self.model))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.steps.between_steps:
+            return
+        for failure in self.failures():
+            self._meet("unreadable", self.policy.unreadable(self.steps.step), self._words(failure), failure.trace, position=failure.position, draw=failure.draw)
+        step, parts = self.steps.step, self.steps.recent[-1]
+        if self.steps.rejected:
+            self._rejected(step, parts)
+            return
+        if leap := self.detector.see(parts[STEP_LOSS]):
+            score, ratio = self.detector.compare(parts[STEP_LOSS])
+            loss = parts[STEP_LOSS]
+            reason = f"The loss is {loss:.4g}, {ratio:.3g} times the usual, at {score:.1f} robust standard deviations"
+            if leap == "divergence":
+                reason = f"The losses of the last steps lie far above those before them; the last is {loss:.4g}, {ratio:.3g} times the usual"
+            self._meet(leap, self.policy.trouble(step), reason)
+        if self.snapshots.is_due(step):
+            self.snapshots.add(step, read_state(self.model))
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get(VALIDATION + STEP_LOSS)
+        if loss is None or np.isfinite(float(loss)):
+            self._bad_validations = 0
+            return
+        self._bad_validations += 1
+        stops = self.policy.strict or self._bad_validations >= MOST_BAD_VALIDATIONS
+        self._meet("validation", "stop" if stops else "report", f"The validation loss after epoch {epoch + 1} is {float(loss)}")
+
+    @staticmethod
+    def _words(failure):
+        return f"Batch {failure.position} of the run could not be read ({type(failure.error).__name__}): {failure.error}".rstrip(".")
+
+    def _rejected(self, step, parts):
+        optimizer = self.model.optimizer
+        if optimizer.loss_scaling and float(optimizer.loss_scale) > 1.0 and np.isfinite(parts[STEP_LOSS]):
+            return  # a scale that is being looked for
+        in_a_row = int(optimizer.skipped_in_a_row)
+        action = self.policy.trouble(step) if self.guard.reason else self.policy.rejected(step, max(in_a_row, 1))
+        bad = [name for name, value in parts.items() if name != "step" and not np.isfinite(value)]
+        what = f"not finite: {', '.join(bad)}" if bad else "a gradient or a new weight was not finite"
+        reason = f"The step was rejected: {what}; {max(in_a_row, 1)} in a row"
+        # Of steps that are left out in a row the first is the evidence.
+        self._meet("non_finite", action, reason, quietly=action == "skip" and in_a_row > 1)
+
+    def _meet(self, event, action, reason, trace="", quietly=False, **facts):
+        """Keeps the evidence and does what was decided."""
+        step = self.steps.step
+        folder = None if quietly else self.record(event, action, step, self._epoch, reason, read_state(self.model), trace, facts)
+        optimizer = self.model.optimizer
+        counts = {"skipped_steps": int(optimizer.skipped_steps), "skipped_in_a_row": int(optimizer.skipped_in_a_row)}
+        named = {} if event == "validation" else self.steps.named(self.steps.recent[-1])
+        self.steps.log.event("fault", step, self._epoch, event=event, action=action, incident=folder and str(folder), **counts, **named, **facts)
+        if not quietly:
+            where = f"; the evidence: {folder}" if folder else ""
+            print(f"step {step}: {EVENTS[event]}. {reason} -> {action.replace('_', ' ')}{where}", file=sys.stderr, flush=True)
+        if action == "stop":
+            raise TrainingStopped(self._end(reason, folder))
+        if action.startswith("roll_back"):
+            raise Turn(step, action)
+
+    def _end(self, reason, folder):
+        returns = len(self.policy.returns)
+        before = f" It had returned to an older state {returns} times." if returns else ""
+        cause = f" Find the cause: kseparation replay --incident={folder}" if folder else ""
+        return f"Training stopped: {reason[0].lower()}{reason[1:]}.{before} Rejected steps changed no weight.{cause}"

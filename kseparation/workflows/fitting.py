@@ -1,0 +1,227 @@
+"""The training proper: calls of `fit`, and what happens between them."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kseparation.config.records import RunConfig
+from kseparation.data import Detours, SegmentBatches, SegmentStream, ValidationSegments
+from kseparation.errors import KSeparationError, TrainingStopped
+from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
+from kseparation.training import TerminateOnNonFinite
+from kseparation.training.faults import Injection
+from kseparation.training.feeding import fit_input
+from kseparation.training.interruption import Interruption
+from kseparation.training.recovery import SLOWER, WINDOW_STEPS, RecoveryPolicy
+from kseparation.training.run_callbacks import RECENT_STEPS, KeepBest, LogSteps, SaveCheckpoint
+from kseparation.training.run_log import RunLog
+from kseparation.training.snapshots import PROVING_STEPS, Snapshot, Snapshots
+from kseparation.training.spikes import SpikeDetector
+from kseparation.training.state import write_state
+from kseparation.training.tensorboard import tensorboard_scalars
+from kseparation.training.validation_set import ValidationSet
+from kseparation.training.watch_steps import Turn, WatchSteps
+from kseparation.training.weight_averaging import ValidateAveragedWeights
+from kseparation.workflows.incident_record import IncidentRecord
+
+
+class Fitting:
+    """One process's part of a training: from the state it begins with to the end, a stop or an interruption.
+
+    Args:
+        config: of the run.
+        model: built, compiled, with the state that the training goes on from.
+        batches: of the training.
+        segments: of the validation.
+        folder: of the run.
+        store: its checkpoints.
+        progress: of the checkpoint that the state is from; empty at the beginning.
+        facts: kept with each checkpoint, JSON values.
+        judged_by: fingerprint of what the validation loss depends on besides the weights.
+        strict: whether the first trouble ends the training.
+        injection: faults that are put in on purpose.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: keras.Model,
+        batches: SegmentBatches,
+        segments: ValidationSegments,
+        folder: Path,
+        store: CheckpointStore,
+        progress: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        judged_by: str,
+        strict: bool = False,
+        injection: Injection | None = None,
+    ):
+        training, safety = config.training, config.safety
+        self.config, self.model, self.folder, self.store, self.progress = config, model, folder, store, progress
+        self.injection = injection or Injection()
+        self.batches_per_epoch = training.steps_per_epoch * training.accumulate_steps
+        self.batches = self.injection.batches(batches, training.accumulate_steps, self.batches_per_epoch)
+        self.validation = ValidationSet(self.injection.validation(segments))
+        self.first_step = progress.get("step", 0)
+        self.detours = Detours(progress.get("detours", ()))
+        self.policy = RecoveryPolicy(training.max_skipped_in_a_row, safety.most_returns, strict, progress.get("recovery"))
+        self.snapshots = Snapshots(safety.snapshot_every_steps, safety.keep_snapshots)
+        self.detector = SpikeDetector(safety.spike_threshold)
+        self.guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row, validation=False)
+        self.best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, judged_by, progress)
+        self.facts = dict(facts)
+        self._source = None
+        self._failed_reads = []
+
+    def run(self) -> LogSteps:
+        """Trains; returns what counted the steps.
+
+        Raises:
+            TrainingStopped: the safety policy ended it, now or before, when nothing was left in which it could recover.
+            KeyboardInterrupt: a signal came; a checkpoint was written.
+        """
+        training, progress = self.config.training, self.progress
+        if progress.get("stopped") and (self.best.ended_early or self.first_step >= training.epochs * training.steps_per_epoch):
+            raise TrainingStopped(f"{progress['stopped']} It had come to its end, and nothing was trained now. Begin another run: --resume=never, or another folder.")
+        logging = self.config.logging
+        with (
+            RunLog(self.folder, self.first_step) as log,
+            tensorboard_scalars(self.folder / "tensorboard", logging.tensorboard, self.first_step) as tensorboard,
+            Interruption() as interruption,
+        ):
+            self._say_resumed(log)
+            self.log = log
+            steps = self.steps = LogSteps(
+                log, training.steps_per_epoch, training.accumulate_steps, self.first_step, logging.every_n_steps, training.epochs, tensorboard
+            )
+            self.injection.steps = steps
+            self.detector.begin(log.last_losses(RECENT_STEPS))
+            record = IncidentRecord(self)
+            watch = WatchSteps(steps, self.guard, self.detector, self.snapshots, self.policy, record.write, self._take_failures)
+            self.saving = SaveCheckpoint(self.store, log, steps, self.best, interruption, self._facts, tensorboard)
+            callbacks = [ValidateAveragedWeights(), steps, self.guard, watch, self.best, self.saving, self.injection]
+            self._all_legs(callbacks)
+            if interruption.received is not None:  # after the last checkpoint
+                interruption.act()
+        return self.steps
+
+    def _say_resumed(self, log):
+        if not self.progress:
+            return
+        epoch, done = divmod(self.first_step, self.config.training.steps_per_epoch)
+        before, now = self.progress.get("backend"), keras.backend.backend()
+        log.event("resume", self.first_step, epoch, from_backend=before)
+        words = f"resumed at epoch {epoch + 1}, step {self.first_step}" + (f", {done} steps into the epoch" if done else "")
+        if before not in (None, now):
+            words += f"; trained with {before} before, goes on with {now}: the same training, but not bit for bit"
+        print(words, file=sys.stderr)
+
+    def _facts(self):
+        return {**self.facts, "recovery": self.policy.state(), "detours": self.detours.windows()}
+
+    def _all_legs(self, callbacks):
+        while True:
+            try:
+                for epoch, done, end in _legs(self.steps.step, self.config.training.steps_per_epoch, self.config.training.epochs):
+                    if not self.best.ended_early:
+                        self._leg(callbacks, epoch, done, end)
+                return
+            except Turn as turn:
+                self._return(turn)
+            except TrainingStopped as stop:
+                where = self.store.folder / str(self.steps.step)
+                message = f"{stop} The state is saved in {where}."
+                self.saving.save(stopped=message)
+                raise TrainingStopped(message) from None
+
+    def _return(self, turn):
+        """Goes back to an older state, from which `fit` is called again."""
+        accumulate = self.config.training.accumulate_steps
+        state = self._state_to_return_to(turn.step)
+        write_state(self.model, state.arrays)
+        self.policy.returned(turn.step, state.step, turn.action)
+        rate = self.model.optimizer.recoverable_rate
+        factor = SLOWER ** self.policy.slower_returns(turn.step)
+        if factor != 1.0:
+            rate.change(factor, int(self.model.optimizer.iterations))
+        first, last = max(state.step, turn.step - 1 - WINDOW_STEPS), turn.step - 1 + WINDOW_STEPS
+        self.detours.add(first * accumulate, (last + 1) * accumulate - 1)
+        self.steps.rewind(state.step)
+        self.snapshots.add(state.step, state.arrays)
+        self.detector.begin(self.log.last_losses(RECENT_STEPS))
+        epoch = state.step // self.config.training.steps_per_epoch
+        self.log.event("recovery", turn.step, epoch, action=turn.action, to_step=state.step, rate_factor=factor, left=True)
+        self.saving.save()
+        slower = f", at {factor:g} times the learning rate" if factor != 1.0 else ""
+        print(f"returned from step {turn.step} to step {state.step}{slower}; other examples up to step {last + 1}", file=sys.stderr, flush=True)
+
+    def _state_to_return_to(self, step):
+        """The newest state that has proven itself: in memory, else on the disk, else the oldest in memory."""
+        state = self.snapshots.trusted(step, self.policy.earlier_return(step))
+        if step - state.step > PROVING_STEPS:
+            return state
+        for older in reversed([other for other in self.store.steps() if step - other > PROVING_STEPS]):
+            try:
+                checkpoint = load_checkpoint(self.store.folder / str(older))
+            except KSeparationError:
+                continue  # damaged
+            return Snapshot(checkpoint.step, checkpoint.arrays)
+        return state
+
+    def _take_failures(self):
+        """What could not be read for the steps done so far; batches that were read ahead come later."""
+        self._failed_reads.extend(self._source.failures)
+        self._source.failures.clear()
+        done = self.steps.step * self.config.training.accumulate_steps
+        due = [failure for failure in self._failed_reads if failure.position < done]
+        self._failed_reads = [failure for failure in self._failed_reads if failure.position >= done]
+        return due
+
+    def _leg(self, callbacks, epoch, done, end):
+        training, data = self.config.training, self.config.data
+        first_batch = done * training.accumulate_steps
+        audio = (self.batches.segment_samples, data.channels)
+        shapes = (audio, (len(self.batches.stems), *audio))
+        errors = []
+
+        def remembering(source):
+            try:
+                yield from source
+            except Exception as error:
+                errors.append(error)
+                raise
+
+        self.model.set_micro_batches(epoch * self.batches_per_epoch + first_batch)
+        self._failed_reads = []
+        with SegmentStream(self.batches, self.batches_per_epoch, epoch, data.workers, first_batch, self.detours) as self._source:
+            try:
+                self.model.fit(
+                    fit_input(remembering(self._source), shapes),
+                    steps_per_epoch=self.batches_per_epoch - first_batch,
+                    initial_epoch=epoch,
+                    epochs=end,
+                    validation_data=fit_input(self.validation, shapes),
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+            except (KSeparationError, Turn):  # a stop, a return or a full disk, whatever was read ahead meanwhile
+                raise
+            except Exception:
+                # TensorFlow hides what went wrong in reading behind an error of its own.
+                for error in (*errors, *self.validation.failures):
+                    raise error from None
+                raise
+
+
+def _legs(first_step, steps_per_epoch, epochs):
+    """Yields (epoch, steps done in it, last epoch) for each call of `fit`: an epoch that was interrupted is ended by a call of its own."""
+    epoch, done = divmod(first_step, steps_per_epoch)
+    if done and epoch < epochs:
+        yield epoch, done, epoch + 1
+        epoch += 1
+    if epoch < epochs:
+        yield epoch, 0, epochs

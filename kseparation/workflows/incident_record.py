@@ -1,0 +1,101 @@
+"""Collects what is known when trouble shows, and writes it beside the run."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import kseparation
+from kseparation.config.loading import dump_config
+from kseparation.errors import KSeparationError
+from kseparation.training.incidents import Incident, write_incident
+from kseparation.training.safe_ladder import safe_ladder
+from kseparation.workflows.environment import describe_environment
+
+
+class IncidentRecord:
+    """Writes the incidents of a training.
+
+    Args:
+        fitting: the training, a `Fitting`.
+    """
+
+    def __init__(self, fitting):
+        self.fitting = fitting
+
+    def write(self, event, action, step, epoch, reason, state, trace, facts) -> Path | None:
+        """Writes the folder of one incident; returns it, or None where there are enough of them or the disk refuses it, which is said."""
+        fitting = self.fitting
+        model, optimizer = fitting.model, fitting.model.optimizer
+        micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
+        plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
+        before = fitting.snapshots.before(step)
+        record, scales = optimizer.record, model.activations
+        rungs = safe_ladder(fitting.config)
+        incident = Incident(
+            event,
+            action,
+            step,
+            epoch,
+            reason,
+            micro_batches,
+            list(fitting.steps.recent),
+            {"layers": record.layers, **record.read()} if record is not None else {},
+            {"layers": scales.layers, "scales": scales.last(record.steps)} if scales is not None and record is not None else {},
+            before.step if before else None,
+            before.arrays if before else None,
+            state,
+            plan,
+            batches,
+            trace,
+            {
+                "version": kseparation.__version__,
+                "backend": keras.backend.backend(),
+                "detours": fitting.detours.windows(),
+                "recovery": fitting.policy.state(),
+                "environment": describe_environment(),
+                **facts,
+            },
+            (rungs[0].words, rungs[0].overrides) if rungs else None,
+        )
+        try:
+            return write_incident(fitting.folder, incident, dump_config(fitting.config))
+        except (OSError, KSeparationError) as error:
+            print(f"the evidence of step {step} could not be written: {error}", file=sys.stderr)
+            return None
+
+    def _micro_batches(self, step, facts):
+        if "position" in facts:
+            return [{"position": facts["position"], "draw": facts["draw"]}]
+        accumulate = self.fitting.config.training.accumulate_steps
+        return [{"position": position, "draw": self.fitting.detours.draw(position)} for position in range((step - 1) * accumulate, step * accumulate)]
+
+    def _batches(self, micro_batches):
+        """Plan and sound of the batches, read again: they are pure functions of their place."""
+        plan, arrays = [], {}
+        for number, batch in enumerate(micro_batches):
+            place = divmod(batch["position"], self.fitting.batches_per_epoch)
+            examples = self.fitting.batches.plan(*place, batch["draw"])
+            plan.append([[self._choice(choice) for choice in example] for example in examples])
+            try:
+                arrays[f"mixtures_{number}"], arrays[f"stems_{number}"] = self.fitting.batches.batch(*place, batch["draw"])
+            except Exception:  # what could not be read before
+                continue
+        return plan, arrays
+
+    def _choice(self, choice):
+        song = self.fitting.batches.songs[choice.track]
+        file = song.stems.get(choice.stem, song.mixture)
+        return {**dataclasses.asdict(choice), "song": song.name, "file": file and str(file)}
+
+    def _bad_validation(self):
+        """The first batch of the validation that is not finite, if there is one."""
+        segments = self.fitting.validation.batches
+        for index in range(len(segments)):
+            mixtures, stems = segments[index]
+            if not (np.isfinite(mixtures).all() and np.isfinite(stems).all()):
+                return [{"validation_batch": index}], {"mixtures_0": mixtures, "stems_0": stems}
+        mixtures, stems = segments[0]
+        return [], {"mixtures_0": mixtures, "stems_0": stems}
