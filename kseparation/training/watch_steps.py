@@ -115,8 +115,8 @@ class WatchSteps(keras.callbacks.Callback):
         in_a_row = int(optimizer.skipped_in_a_row)
         action = self.policy.trouble(step) if self.guard.reason else self.policy.rejected(step, max(in_a_row, 1))
         bad = [name for name, value in parts.items() if name != "step" and not np.isfinite(value)]
-        what = f"not finite: {', '.join(bad)}" if bad else "a gradient or a new weight was not finite"
-        reason = f"The step was rejected: {what}; {max(in_a_row, 1)} in a row"
+        what = f"Of the loss these parts are not finite: {', '.join(bad)}" if bad else "The loss is finite, a gradient or a new weight is not"
+        reason = f"{what}; {max(in_a_row, 1)} in a row"
         # Of steps that are left out in a row the first is the evidence.
         self._meet("non_finite", action, reason, quietly=action == "skip" and in_a_row > 1)
 

@@ -160,16 +160,17 @@ class Fitting:
 
     def _state_to_return_to(self, step):
         """The newest state that has proven itself: in memory, else on the disk, else the oldest in memory."""
-        state = self.snapshots.trusted(step, self.policy.earlier_return(step))
-        if step - state.step > PROVING_STEPS:
+        earlier = self.policy.earlier_return(step)
+        state = self.snapshots.trusted(step, earlier)
+        if state is not None and step - state.step > PROVING_STEPS:
             return state
-        for older in reversed([other for other in self.store.steps() if step - other > PROVING_STEPS]):
+        for older in reversed([other for other in self.store.steps() if step - other > PROVING_STEPS and (earlier is None or other < earlier)]):
             try:
                 checkpoint = load_checkpoint(self.store.folder / str(older))
             except KSeparationError:
                 continue  # damaged
             return Snapshot(checkpoint.step, checkpoint.arrays)
-        return state
+        return state or self.snapshots.trusted(step)  # where there is none older, the same again
 
     def _take_failures(self):
         """What could not be read for the steps done so far; batches that were read ahead come later."""
