@@ -100,7 +100,7 @@ def train(
         print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
         return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
     require_writable(choice.folder / CONFIG_FILE, "--run_dir")
-    with _dtype_policy(config.training.dtype_policy):
+    with dtype_policy(config.training.dtype_policy):
         # All that can be refused is built before the data, which may take minutes to make, and before the folder.
         keras.utils.set_random_seed(config.seed)
         model = compiled_model(config)
@@ -212,7 +212,8 @@ def _judged_by(config, songs, model):
 
 
 @contextlib.contextmanager
-def _dtype_policy(name):
+def dtype_policy(name: str):
+    """Sets Keras' dtype policy for the duration of a block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

@@ -24,6 +24,7 @@ VERDICTS = {
     "compiled": "only the compiled step fails; operation by operation it is sound",
     "nondeterministic": "the same step from the same state gives different results",
     "not_reproduced": "the step is sound when it is run again",
+    "unexplained": "the step fails again, and nothing that was tried explains it",
 }
 ACTIONS = {
     "none": "nothing was done",
