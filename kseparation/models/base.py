@@ -82,6 +82,10 @@ class TrackedModel(keras.Model):
         """Returns what the forward pass of this step has found, None outside a step, as when Keras asks for shapes."""
         return self._scores.handover.value
 
+    def opened_step(self):
+        """Returns a context in which a forward pass hands over as inside a step, for those who take a step apart."""
+        return self._scores.handover.step()
+
     def train_step(self, *arguments):
         with self._scores.handover.step():
             return super().train_step(*arguments)

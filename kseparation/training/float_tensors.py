@@ -66,6 +66,19 @@ def smallest(nest: Any) -> float:
     return min(found, default=0.0)
 
 
+def norm(tensor: Any) -> float:
+    """Returns the root of the sum of squares of one tensor, infinite only where a number is."""
+    size = largest(tensor, finite_only=False)
+    if not 0 < size < np.inf:
+        return size
+    return float(np.sqrt(sum(float(kit.sum(kit.square(values / size))) for kit, values in _values(tensor)))) * size
+
+
+def can_be_seen(nest: Any) -> bool:
+    """Returns whether all floating-point tensors of a nest have a value yet; inside of a function that is being traced they have none."""
+    return len(list(_values(nest))) == sum(0 not in tuple(tensor.shape) for tensor in float_tensors(nest))
+
+
 def _values(nest):
     """Yields what computes with the values of each tensor, and the values: NumPy on a CPU, where JAX would compile each operation for each shape."""
     for tensor in float_tensors(nest):
@@ -77,7 +90,7 @@ def _values(nest):
                 yield np, array if array.dtype in (np.float32, np.float64) else array.astype("float32")
             else:
                 tensor = keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")
-                bool(keras.ops.any(tensor))
+                bool(keras.ops.any(tensor))  # raises where there is no value
                 yield keras.ops, tensor
         except (AttributeError, NotImplementedError, RuntimeError, TypeError):  # of the three backends, where there is no value yet
             continue
