@@ -1,6 +1,5 @@
 """Finding, replacing, measuring and differentiating the floating-point tensors of any nest of values, on every backend."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +84,7 @@ def _values(nest):
         if 0 in tuple(tensor.shape):
             continue
         try:
-            if _runs_on_cpu():
+            if "cpu" in str(tensor.device).lower():
                 array = np.asarray(keras.ops.convert_to_numpy(tensor))
                 yield np, array if array.dtype in (np.float32, np.float64) else array.astype("float32")
             else:
@@ -94,11 +93,6 @@ def _values(nest):
                 yield keras.ops, tensor
         except (AttributeError, NotImplementedError, RuntimeError, TypeError):  # of the three backends, where there is no value yet
             continue
-
-
-@functools.cache
-def _runs_on_cpu():
-    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
 
 
 def gradients(function: Callable, tensors: list) -> list:

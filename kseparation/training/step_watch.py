@@ -243,14 +243,14 @@ def faulty_place(model: keras.Model, run: Callable, tensors: list, inside: tuple
 
     Args:
         model: whose layers are followed.
-        run: takes a list of tensors and an open watch, computes with them and returns the scalar that is differentiated.
+        run: takes a list of tensors and a watch, opens it, computes with them and returns the scalar that is differentiated.
         tensors: what `run` takes.
         inside: key of the outer call.
         layers: whether layers or operations are looked at.
         weights: the variable that each of the tensors is the value of, where they are weights.
     """
-    with ProbeWatch(model, inside, layers) as watch:
-        run(tensors, watch)
+    watch = ProbeWatch(model, inside, layers)
+    run(tensors, watch)
     places = watch.places
     if not places:
         return None
@@ -258,8 +258,7 @@ def faulty_place(model: keras.Model, run: Callable, tensors: list, inside: tuple
 
     def probed(leaves):
         own, probes = leaves[: len(tensors)], leaves[len(tensors) :]
-        with ProbeWatch(model, inside, layers, places, probes) as watch:
-            return run(own, watch)
+        return run(own, ProbeWatch(model, inside, layers, places, probes))
 
     found = gradients(probed, [*tensors, *zeros])
     own = {id(variable): gradient for variable, gradient in zip(weights or [], found)}
