@@ -39,7 +39,7 @@ class Root(keras.layers.Layer):
 class UnitLength(keras.layers.Layer):
     def call(self, features):
         length = ops.sqrt(ops.sum(ops.square(features), axis=-1, keepdims=True))  # here: length
-        return features / (length + 1e-3)
+        return features / (length + 1e-3) + length
 
 
 class MaskedMaximum(keras.layers.Layer):
@@ -145,6 +145,7 @@ def test_a_sound_step_has_no_finding_and_changes_nothing():
     model = compiled(TinySeparator(dropout=0.4, name="tiny"))
     model.train_on_batch(x, y)
     before = state(model)
+    operators = vars(type(ops.convert_to_tensor(1.0))).copy()
     first, again = (examine_step(model, x, y) for _ in range(2))
     assert state(model) == before
     assert first == again and first.finding is None and first.batch_finite and first.bad_weights == ()
@@ -153,7 +154,7 @@ def test_a_sound_step_has_no_finding_and_changes_nothing():
     assert all(np.isfinite(value) and value > 0 for value in first.gradient_norms.values())
     assert first.parts == {"waveform_l1": pytest.approx(first.loss)}
     assert not any("call" in vars(layer) for layer in (model, model.dense)) and not hasattr(ops.log, "__wrapped__")
-    assert not hasattr(type(ops.convert_to_tensor(1.0)).__truediv__, "__wrapped__")
+    assert dict(vars(type(ops.convert_to_tensor(1.0)))) == operators
     assert model.handed_over() is None
     logs = model.train_on_batch(x, y, return_dict=True)
     assert first.loss == pytest.approx(float(logs["total"]), rel=1e-6)
