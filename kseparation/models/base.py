@@ -22,6 +22,7 @@ class _Handover:
     def __init__(self):
         self.is_open = False
         self.value = None
+        self.outputs = {}  # of the layers that are recorded
 
     @contextlib.contextmanager
     def step(self):
@@ -31,6 +32,7 @@ class _Handover:
             yield
         finally:
             self.is_open, self.value = False, None
+            self.outputs.clear()
 
 
 class _Scores:
@@ -42,7 +44,6 @@ class _Scores:
         self.micro_batches = StepCount(name="micro_batches") if self.parts else None
         self.handover = _Handover()
         self.activations = None  # an `ActivationScales`
-        self.outputs = {}  # of the layers in the step that is being computed
 
 
 @keras.saving.register_keras_serializable("kseparation")
@@ -99,7 +100,7 @@ class TrackedModel(keras.Model):
         def remember(path):
             def see(output):
                 if scores.handover.is_open and hasattr(output, "shape") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(output.dtype)):
-                    scores.outputs[path] = ops.stop_gradient(output)
+                    scores.handover.outputs[path] = ops.stop_gradient(output)
 
             return see
 
@@ -111,6 +112,10 @@ class TrackedModel(keras.Model):
         """The scales that `record_activations` has kept."""
         scores = getattr(self, "_scores", None)
         return scores.activations if scores else None
+
+    def opened_step(self):
+        """Returns a context in which a forward pass hands over as inside a step, for those who take a step apart."""
+        return self._scores.handover.step()
 
     def train_step(self, *arguments):
         with self._scores.handover.step():
@@ -184,8 +189,7 @@ class TrackedModel(keras.Model):
         for name, value in {"total": total, **parts}.items():
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
         if training and self._scores.activations is not None:
-            self._scores.activations.update_state(self._scores.outputs)
-        self._scores.outputs.clear()  # its tensors mean nothing in the next step
+            self._scores.activations.update_state(self._scores.handover.outputs)
         for metric in self._scores.others:
             metric.update_state(ops.convert_to_tensor(y), ops.stop_gradient(y_pred))
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the
