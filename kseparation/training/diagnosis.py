@@ -180,7 +180,8 @@ class Diagnosing:
 
     def _alien(self, ours, theirs):
         """Names the variable that something else wrote to."""
-        worst, name = 0.0, None
+        worst, name, values, expected = 0.0, None, None, None
+        # In their order, for Keras numbers the models of a process in their names.
         for (mine, value), (_, other) in zip(sorted(ours.items()), sorted(theirs.items()), strict=True):
             if not np.issubdtype(value.dtype, np.floating) or "/recorded_" in mine or value.size == 0:
                 continue
@@ -188,11 +189,10 @@ class Diagnosing:
                 apart = np.abs(value.astype("float64") - other.astype("float64")).max() / max(float(np.nanmax(np.abs(value))), 1e-30)
             apart = np.inf if not np.isfinite(apart) else apart
             if apart > max(worst, ALIEN) and not mine.rsplit("/", 1)[-1].startswith(("gradient_norm", "norm_history")):
-                worst, name = apart, mine
+                worst, name, values, expected = apart, mine, other, value
         if name is None:
             return Diagnosis("not_reproduced", "The states agree, and the step is sound when it is run again")
         _, kind, path = name.split("/", 2)
-        values, expected = theirs[name], ours[name]
         differ = int(np.sum(~(values == expected)))
         largest = float(np.max(np.abs(np.where(np.isfinite(values), values, 0)))) if values.size else 0.0
         reason = (
