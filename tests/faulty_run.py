@@ -21,7 +21,7 @@ STEP = 36
 # Arguments with which the small model feels the fault as a large one would.
 ARGUMENTS = {
     "file_nan": {"step": STEP},
-    "learning_rate": {"step": STEP, "factor": 3e4},
+    "learning_rate": {"step": STEP, "factor": 1e6},
     "validation_nan": {"batch": 0},
 }
 SETTINGS = {
@@ -40,6 +40,7 @@ class Found:
         verdict: of the replay, None where there was no incident.
         layer: that the replay named.
         position: of the batch that the incident names first.
+        incident: folder that was replayed.
         run: folder of the run.
         stopped: words of the end, where the safety policy ended it.
     """
@@ -49,6 +50,7 @@ class Found:
     verdict: str | None
     layer: str | None
     position: int | None
+    incident: Path | None
     run: Path
     stopped: str | None
 
@@ -74,13 +76,13 @@ def look(run: Path, stopped: str | None = None) -> Found:
     """Reads what a training said, and replays its first incident."""
     faults = [row for row in map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) if row["kind"] == "fault"]
     if not faults:
-        return Found("none", "none", None, None, None, run, stopped)
+        return Found("none", "none", None, None, None, None, run, stopped)
     incident = Path(faults[0]["incident"])
     diagnosis = replay(incident).diagnosis
     batches = read_json(incident / "incident.json")["micro_batches"]
     suspects = [batches[batch]["position"] for batch, _ in diagnosis.examples if batch < len(batches)]
     position = (suspects or [batch["position"] for batch in batches] or [None])[0]
-    return Found(faults[0]["event"], faults[-1]["action"], diagnosis.verdict, diagnosis.layer, position, run, stopped)
+    return Found(faults[0]["event"], faults[-1]["action"], diagnosis.verdict, diagnosis.layer, position, incident, run, stopped)
 
 
 def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
@@ -95,7 +97,7 @@ def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
     wrong = [
         f"{what}: {getattr(found, what)} instead of {getattr(expected, what)}"
         for what in ("event", "verdict", "action")
-        if getattr(found, what) != getattr(expected, what)
+        if getattr(found, what) not in (expected.event if what == "event" else (getattr(expected, what),))
     ]
     if expected.names_layer and not (found.layer and layer and found.layer.split("/", 1)[-1] == layer.split("/", 1)[-1]):
         wrong.append(f"layer: {found.layer} instead of {layer}")

@@ -35,4 +35,4 @@ def _show(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"  report: {result['incident']}/REPORT.md"])
 
 
-VERB = Verb("replay", "Runs the step of an incident again and names its cause.", _define, _run, _show)
+VERB = Verb("replay", "Runs the step of an incident again and names its cause.", _define, _run, show=_show)

@@ -111,8 +111,15 @@ class Diagnosing:
 
     def _validation(self):
         write_state(self.model, self.evidence.at)
-        examination = examine_step(self.model, *self.last[0], training=False)
+        examination = self._examine(self.last[0], training=False)
         return self._from_examination(examination, 0) or Diagnosis("not_reproduced", "The first batch of the validation gives a finite loss now")
+
+    def _examine(self, batch, training=True) -> Examination:
+        compiled, self.model.run_eagerly = self.model.run_eagerly, True  # for layers that ask
+        try:
+            return examine_step(self.model, *batch, training=training)
+        finally:
+            self.model.run_eagerly = compiled
 
     def _run(self, state, first_step, batches, **options) -> Rerun:
         return rerun(self.model, state, first_step, batches, self.injection, **options)
@@ -215,7 +222,7 @@ class Diagnosing:
         state = failed.before_last if failed.before_last is not None else self.evidence.at
         write_state(self.model, state)
         for number, batch in enumerate(self.last):
-            examination = examine_step(self.model, *batch)
+            examination = self._examine(batch)
             found = self._from_examination(examination, number)
             if found is not None:
                 found.examples = self._smallest(number, batch, found)
@@ -288,7 +295,7 @@ class Diagnosing:
         if examples == 1:
             return [(number, 0)]
         for example in range(examples):
-            alone = examine_step(self.model, *(audio[example : example + 1] for audio in batch))
+            alone = self._examine([audio[example : example + 1] for audio in batch])
             if alone.finding is not None and (alone.finding.layer, alone.finding.part) == (found.layer, found.part):
                 self._note(f"examined the examples one by one: example {example} is enough")
                 return [(number, example)]

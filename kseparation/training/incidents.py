@@ -4,7 +4,7 @@ import csv
 import io
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
 )
 # Further ones are only lines in the log: a fault that comes a thousand times is not told better by a thousand folders.
 MOST_INCIDENTS = 20
+# All incidents of a run together; beyond that they hold no states of the training, which are the largest part.
+MOST_BYTES = 4 << 30
+NO_STATES = f"\nThe states of the training are left out, because the incidents of this run take more than {MOST_BYTES >> 30} GB. Without them the step cannot be run again.\n"
 
 
 @dataclass
@@ -76,11 +79,16 @@ def write_incident(run: str | Path, incident: Incident, config_text: str) -> Pat
         return None
     names = (f"{incident.step}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, MOST_INCIDENTS + 2))))
     folder = parent / next(name for name in names if name not in present)
+    used = sum(file.stat().st_size for name in present for file in (parent / name).iterdir() if file.is_file())
+    states = [(BEFORE, incident.before), (AT, incident.at)]
+    fits = used + sum(array.nbytes for _, arrays in states for array in (arrays or {}).values()) <= MOST_BYTES
+    if not fits:
+        incident = replace(incident, before=None, at=None, before_step=None)
     with atomic_folder(folder) as temporary:
         write_json(temporary / FACTS, _facts(incident))
         (temporary / STEPS).write_text(_steps_table(incident), encoding="utf-8")
         (temporary / CONFIG).write_text(config_text, encoding="utf-8")
-        (temporary / REPORT).write_text(report_text(incident, folder), encoding="utf-8")
+        (temporary / REPORT).write_text(report_text(incident, folder) + ("" if fits else NO_STATES), encoding="utf-8")
         if incident.plan:
             write_json(temporary / PLAN, incident.plan)
         for name, arrays in ((BATCH, incident.batches), (BEFORE, incident.before), (AT, incident.at)):
@@ -177,8 +185,9 @@ def _largest_layers(incident):
     gradients, layers = incident.recorded["gradients"], incident.recorded["layers"]
     if not len(gradients):
         return []
-    last, earlier = gradients[-1], gradients[:-1]
-    usual = np.median(np.where(np.isfinite(earlier), earlier, np.nan), axis=0) if len(earlier) else np.full(len(layers), np.nan)
+    last, earlier = gradients[-1].astype("float64"), gradients[:-1].astype("float64")
+    sound = earlier[np.isfinite(earlier).all(axis=1)]
+    usual = np.median(sound, axis=0) if len(sound) else np.full(len(layers), np.nan)
     grown = np.where(np.isfinite(last), last / np.maximum(usual, 1e-30), np.inf)
     order = np.argsort(-np.nan_to_num(grown, nan=0.0, posinf=1e300), kind="stable")[:5]
     lines = ["## The layers", "", f"Those whose gradient grew most in this step (all of them: `{STEPS}`):", "", "| layer | gradient norm | usual |", "|---|---|---|"]

@@ -11,6 +11,8 @@ MAD_TO_DEVIATION = 1.4826
 LEAST_DEVIATION = 0.05
 # How often a loss must exceed the median, whatever the scatter.
 LEAST_RATIO = 3.0
+# The median of a run scatters less than a single loss.
+RUN_SHARE = 0.25
 # Losses below this robust z-score belong to the usual course.
 USUAL = 6.0
 
@@ -26,7 +28,7 @@ class SpikeDetector:
         threshold: z-score of a single loss that is a spike; 0 detects nothing.
         history: number of losses that are compared with.
         least: number of losses before anything is called a spike.
-        run: number of losses in a row whose median, at half the threshold, is a divergence.
+        run: number of losses in a row whose median, at a quarter of the threshold, is a divergence.
     """
 
     def __init__(self, threshold: float = 12.0, history: int = 128, least: int = 24, run: int = 6):
@@ -56,7 +58,7 @@ class SpikeDetector:
             return "spike"
         if len(self._recent) == self._recent.maxlen:
             scores, ratios = np.median(self._recent, axis=0)
-            if scores > self.threshold / 2 and ratios > LEAST_RATIO:
+            if scores > RUN_SHARE * self.threshold and ratios > LEAST_RATIO:
                 return "divergence"
         return None
 

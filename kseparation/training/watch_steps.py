@@ -85,6 +85,8 @@ class WatchSteps(keras.callbacks.Callback):
         if self.steps.rejected:
             self._rejected(step, parts)
             return
+        if self._weights_change(step):
+            self.detector.begin(())  # of another loss
         if leap := self.detector.see(parts[STEP_LOSS]):
             score, ratio = self.detector.compare(parts[STEP_LOSS])
             loss = parts[STEP_LOSS]
@@ -103,6 +105,11 @@ class WatchSteps(keras.callbacks.Callback):
         self._bad_validations += 1
         stops = self.policy.strict or self._bad_validations >= MOST_BAD_VALIDATIONS
         self._meet("validation", "stop" if stops else "report", f"The validation loss after epoch {epoch + 1} is {float(loss)}")
+
+    def _weights_change(self, step):
+        """Whether a part of the loss begins or rises in this step."""
+        schedules = getattr(self.model.loss, "schedules", {}).values()
+        return any(start < step <= start + max(ramp, 1) for start, ramp in schedules)
 
     @staticmethod
     def _words(failure):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,14 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
     if facts["event"] == "unreadable":
         diagnosis = Diagnosis("data", f"{facts['reason']}.".replace("..", "."), tried=["read the report: the batch could not be read"])
         return _finish(folder, facts, diagnosis, keras.backend.backend())
+    if not (folder / AT).is_file():
+        raise UserError(f"The incident `{folder}` holds no states of the training, which the step needs to be run again; its {REPORT} says why. Replay an earlier one of the same run.")
     with dtype_policy(dtype or config.training.dtype_policy):
         keras.utils.set_random_seed(config.seed)
         model = compiled_model(config)
-        injection = Injection(build_faults(config), replays=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever replays a run with injected faults knows of them
+            injection = Injection(build_faults(config), replays=True)
         injection.change_model(model)
         evidence = _evidence(folder, facts, config, injection, from_steps_before)
         evidence.same_program = facts["backend"] == keras.backend.backend() and dtype in (None, config.training.dtype_policy)
