@@ -9,7 +9,15 @@ from keras import ops
 
 from kseparation.losses import Objective
 from kseparation.metrics.step_count import StepCount
-from kseparation.training.float_tensors import all_finite, float_tensors, gradients, largest, norm, replace_float_tensors, smallest
+from kseparation.training.float_tensors import (
+    all_finite,
+    float_tensors,
+    gradients,
+    largest,
+    norm,
+    replace_float_tensors,
+    smallest,
+)
 from kseparation.training.layer_watch import layer_paths
 from kseparation.training.step_watch import Operation, ValueWatch, faulty_place
 
@@ -105,7 +113,7 @@ class _Step:
         model, loss = self.model, self.model.loss
         if not model.tracks_parts:
             return {"loss": lambda y_pred: {"loss": model.compute_loss(self.x, self.y, y_pred, training=self.training)}}
-        sources = {"model": lambda _: model.objective_parts(self.x, self.y)} if model.objective_names() else {}
+        sources = {"parts of the model": lambda _: model.objective_parts(self.x, self.y)} if model.objective_names() else {}
         if loss is None:
             return sources
 
@@ -207,18 +215,18 @@ class _Step:
 
     def _forward(self, calls):
         """The innermost layer that first made what is not finite from what is; or the first that gave it, where the batch had it already."""
-        bad = [call for call in calls if not call.gives_finite]
-        makers = [call for call in bad if call.takes_finite]
-        # An outer call comes first, and what an inner one has made is not its own.
-        outer = {call.inside for call in makers}
-        inner = [call for call in makers if call.key not in outer]
-        if not inner and bad:
-            outer = {call.inside for call in bad}
-            inner = [call for call in bad if call.key not in outer]
-        if not inner:
-            return None
-        call = inner[0]
-        return self._found("forward", call.key[0], None, call.operation or _UNKNOWN, call.largest, call.smallest)
+        if not all_finite(self.handed):  # what the loss gets from the model is its output too
+            calls[0].gives_finite = False
+        keys = {call.key for call in calls}
+        for makers in (True, False):
+            bad = [call for call in calls if not call.gives_finite and (call.takes_finite or not makers)]
+            found, inside = None, [call for call in bad if call.inside not in keys]
+            while inside:
+                found = inside[0]
+                inside = [call for call in bad if call.inside == found.key]
+            if found is not None:
+                return self._found("forward", found.key[0], None, found.operation or _UNKNOWN, found.largest, found.smallest)
+        return None
 
     def _in_loss(self, parts, penalties, total, calls):
         for source, values in parts.items():

@@ -12,7 +12,7 @@ from kseparation.losses import LOSSES, Objective
 from kseparation.models.base import Separator
 from kseparation.models.mask_unet import MaskUNet
 from kseparation.models.moises_light import MoisesLight
-from kseparation.training import GuardedOptimizer
+from kseparation.training import GuardedOptimizer, examination
 from kseparation.training.examination import examine_step
 from tests.on_backend import numbers, weight_gradients
 from tests.tiny_run import MODEL
@@ -69,6 +69,21 @@ class Around(keras.layers.Layer):
 
     def call(self, features):
         return features + self.inner(self.first(features))
+
+
+class Twice(keras.layers.Layer):
+    """Calls an attention twice, whose output is then a pair."""
+
+    def __init__(self, attention, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = attention
+
+    def build(self, input_shape):
+        self.attention.build(input_shape, input_shape)
+
+    def call(self, features):
+        first, _ = self.attention(features, features, return_attention_scores=True)
+        return features + self.attention(first, value=features)
 
 
 class Chain(Separator):
@@ -188,6 +203,10 @@ def test_an_operator_counts_as_an_operation():
     assert finding.smallest_input == 0
 
 
+def test_an_infinite_value_that_a_layer_deals_with_is_no_fault():
+    assert examine_step(chain(Around(MaskedMaximum(name="masked"), name="around")), *batch()).finding is None
+
+
 @pytest.mark.parametrize(("layer", "direction"), [(Logarithm, "forward"), (Root, "backward")])
 def test_the_innermost_layer_is_named(layer, direction):
     model = chain(Around(layer(name="inner"), name="around"))
@@ -261,6 +280,29 @@ def test_a_part_of_the_model_itself_is_named(odd, direction, operation):
     assert (finding.direction, finding.layer, finding.part, finding.operation) == (direction, None, "own", operation)
 
 
+def test_what_is_handed_over_is_an_output_too():
+    class Spoils(HandsOver):
+        def call(self, mixture, training=False):
+            stems = super().call(mixture, training=training)
+            self.hand_over({"stems": ops.log(stems * 0.0)})
+            return stems
+
+    finding = fault(compiled(Spoils(name="spoils")), *batch())
+    assert (finding.direction, finding.layer, finding.operation) == ("forward", "spoils", "log")
+
+
+def test_layers_of_keras_and_a_model_inside_of_the_model():
+    inner = keras.Sequential([keras.layers.LSTM(CHANNELS, return_sequences=True, name="lstm"), keras.layers.LayerNormalization(name="norm"), keras.layers.ReLU(name="relu")], name="inner")
+    attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
+    model = chain(inner, Twice(attention, name="twice"), Root(name="odd"))
+    found = examine_step(model, *batch())
+    assert found.finding is None and {"chain/inner/lstm", "chain/inner/norm", "chain/twice/attention"} <= set(found.scales)
+    model.layers_before[1].layers[-1].call = lambda features: features - features  # that shall not be lost
+    finding = fault(model, *batch())
+    assert (finding.direction, finding.layer, finding.operation) == ("backward", "chain/odd", "sqrt")
+    assert float(ops.max(model.layers_before[1](batch()[0]))) == 0.0
+
+
 def test_a_penalty_of_a_layer_is_named():
     model = chain(keras.layers.Dense(CHANNELS, kernel_regularizer=lambda kernel: ops.sqrt(ops.sum(ops.square(kernel * 0.0))), name="held"))
     finding = fault(model, *batch())
@@ -324,6 +366,15 @@ def test_a_model_that_is_not_compiled_is_refused():
         examine_step(TinySeparator(), *batch())
 
 
+@pytest.fixture
+def quick_gradients(monkeypatch):
+    """JAX takes ten seconds to compile the gradient of a real model operation by operation, and two as a whole."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        monkeypatch.setattr(examination, "gradients", lambda function, tensors: list(jax.jit(jax.grad(function))(list(tensors))))
+
+
 def moises_light():
     model = MoisesLight(stems=STEMS, sample_rate=8000, segment_samples=800, dropout=0.1, **{key: value for key, value in MODEL.items() if key != "name"}, name="moises_light")
     model.build((None, 800, CHANNELS))
@@ -336,7 +387,7 @@ def long_batch():
     return y.sum(axis=1), y
 
 
-def test_the_real_model_stays_sound_and_a_weight_that_is_too_large_is_found():
+def test_the_real_model_stays_sound_and_a_weight_that_is_too_large_is_found(quick_gradients):
     model = moises_light()
     before = state(model)
     found = examine_step(model, *long_batch())
@@ -350,7 +401,7 @@ def test_the_real_model_stays_sound_and_a_weight_that_is_too_large_is_found():
     assert finding.place.startswith("kseparation/layers/rotary_attention.py:") and finding.largest_input == pytest.approx(1e38) and finding.input_finite
 
 
-def test_a_convolution_that_overflows_is_named_on_every_backend():
+def test_a_convolution_that_overflows_is_named_on_every_backend(quick_gradients):
     model = moises_light()
     weight = model.last.kernel
     weight.assign(np.full(weight.shape, 3e38))
@@ -359,8 +410,8 @@ def test_a_convolution_that_overflows_is_named_on_every_backend():
     assert finding.place.startswith("kseparation/layers/band_convolution.py:")
 
 
-def test_masks_with_a_loss_of_their_own():
-    model = MaskUNet(STEMS, 8000, CHANNELS, 300, window_samples=32, hop_samples=8, filters=(3, 4), name="mask_unet")
+def test_masks_with_a_loss_of_their_own(quick_gradients):
+    model = MaskUNet(STEMS, 8000, CHANNELS, 300, window_samples=32, hop_samples=8, filters=(3,), name="mask_unet")
     model.build((None, 300, CHANNELS))
     model.compile("sgd")
     y = np.random.default_rng(1).uniform(-0.5, 0.5, (1, len(STEMS), 300, CHANNELS)).astype("float32")
