@@ -78,7 +78,10 @@ def examine_step(model: keras.Model, x: Any, y: Any, training: bool = True) -> E
     """Computes loss and gradients of one batch operation by operation, and finds where the first value that is not finite is born.
 
     Nothing in the model changes: neither weights, statistics, seeds, metrics nor optimizer. A sound step costs a forward pass that is looked at everywhere and a gradient; only where
-    gradients alone are bad, a few more passes follow, each of which asks one level deeper.
+    gradients alone are bad, a few more passes follow, each of which asks one level deeper. JAX compiles each operation for each shape at the first time.
+
+    A gradient that is not finite where it is born can be lost on its way to the weights, on some backends only: those of torch and JAX give zero to what a ReLU has cut off,
+    TensorFlow NaN. It is a finding where a weight would get it.
 
     Args:
         model: a `TrackedModel`, built and compiled.
@@ -130,8 +133,8 @@ class _Step:
         counter = next(metric for metric in self.model.metrics if isinstance(metric, StepCount))
         return ops.convert_to_tensor(counter.count) // getattr(self.model.optimizer, "accumulate_steps", 1)
 
-    def _counts(self, source, name):
-        """Whether a part adds to the total; one of weight 0 is only logged."""
+    def _counts(self, source):
+        """Whether the parts of a source add to the total; those of weight 0 are only logged."""
         return not source.startswith("loss ") or self.model.loss.weights[source.removeprefix("loss ")] > 0
 
     @contextlib.contextmanager
@@ -157,7 +160,7 @@ class _Step:
         return sum(ops.cast(ops.sum(penalty), "float32") for penalty in self.model.losses) if self.model.tracks_parts and self.model.losses else None
 
     def _sum(self, parts):
-        return sum(value for source, values in parts.items() for name, value in values.items() if self._counts(source, name))
+        return sum(value for source, values in parts.items() if self._counts(source) for value in values.values())
 
     def _scaled(self, total):
         return total if self.model.optimizer is None else self.model.optimizer.scale_loss(total)
@@ -231,7 +234,7 @@ class _Step:
     def _in_loss(self, parts, penalties, total, calls):
         for source, values in parts.items():
             for name, value in values.items():
-                if self._counts(source, name) and not all_finite(value):
+                if self._counts(source) and not all_finite(value):
                     given = (self.y, self.y_pred, self.handed)
                     return self._found("loss", None, name, calls[source].operation or _UNKNOWN, largest(given), smallest(given))
         if all_finite(total):
@@ -273,7 +276,7 @@ class _Step:
         if all_finite(gradients(whole, boundary)):
             return None
         with self._open(self.values):
-            names = [(source, name) for source, values in after(boundary).items() for name in values if self._counts(source, name)]
+            names = [(source, name) for source, values in after(boundary).items() if self._counts(source) for name in values]
         for source, name in names:
 
             def alone(leaves, watch=None):
