@@ -43,6 +43,7 @@ TESTED_IN = {
     "workflows/public_moises_light.py": "workflows/test_import_weights.py",
     "reporting/palette.py": "reporting/test_plots.py",
     "reporting/report_data.py": "reporting/test_report.py",
+    **{f"training/{part}_watch.py": "training/test_examination.py" for part in ("layer", "operation")},
     "training/optimizers.py": "workflows/test_build.py",
     "workflows/memory_forecast.py": "workflows/test_bad_config.py",
     "workflows/separate_outputs.py": "workflows/test_separate.py",

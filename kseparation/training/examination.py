@@ -9,7 +9,15 @@ from keras import ops
 
 from kseparation.losses import Objective
 from kseparation.metrics.step_count import StepCount
-from kseparation.training.float_tensors import all_finite, float_tensors, gradients, largest, norm, replace_float_tensors, smallest
+from kseparation.training.float_tensors import (
+    all_finite,
+    float_tensors,
+    gradients,
+    largest,
+    norm,
+    replace_float_tensors,
+    smallest,
+)
 from kseparation.training.layer_watch import layer_paths
 from kseparation.training.step_watch import Operation, ValueWatch, faulty_place
 
@@ -70,7 +78,10 @@ def examine_step(model: keras.Model, x: Any, y: Any, training: bool = True) -> E
     """Computes loss and gradients of one batch operation by operation, and finds where the first value that is not finite is born.
 
     Nothing in the model changes: neither weights, statistics, seeds, metrics nor optimizer. A sound step costs a forward pass that is looked at everywhere and a gradient; only where
-    gradients alone are bad, a few more passes follow, each of which asks one level deeper.
+    gradients alone are bad, a few more passes follow, each of which asks one level deeper. JAX compiles each operation for each shape at the first time.
+
+    A gradient that is not finite where it is born can be lost on its way to the weights, on some backends only: those of torch and JAX give zero to what a ReLU has cut off,
+    TensorFlow NaN. It is a finding where a weight would get it.
 
     Args:
         model: a `TrackedModel`, built and compiled.
@@ -105,7 +116,7 @@ class _Step:
         model, loss = self.model, self.model.loss
         if not model.tracks_parts:
             return {"loss": lambda y_pred: {"loss": model.compute_loss(self.x, self.y, y_pred, training=self.training)}}
-        sources = {"model": lambda _: model.objective_parts(self.x, self.y)} if model.objective_names() else {}
+        sources = {"parts of the model": lambda _: model.objective_parts(self.x, self.y)} if model.objective_names() else {}
         if loss is None:
             return sources
 
@@ -122,8 +133,8 @@ class _Step:
         counter = next(metric for metric in self.model.metrics if isinstance(metric, StepCount))
         return ops.convert_to_tensor(counter.count) // getattr(self.model.optimizer, "accumulate_steps", 1)
 
-    def _counts(self, source, name):
-        """Whether a part adds to the total; one of weight 0 is only logged."""
+    def _counts(self, source):
+        """Whether the parts of a source add to the total; those of weight 0 are only logged."""
         return not source.startswith("loss ") or self.model.loss.weights[source.removeprefix("loss ")] > 0
 
     @contextlib.contextmanager
@@ -149,7 +160,7 @@ class _Step:
         return sum(ops.cast(ops.sum(penalty), "float32") for penalty in self.model.losses) if self.model.tracks_parts and self.model.losses else None
 
     def _sum(self, parts):
-        return sum(value for source, values in parts.items() for name, value in values.items() if self._counts(source, name))
+        return sum(value for source, values in parts.items() if self._counts(source) for value in values.values())
 
     def _scaled(self, total):
         return total if self.model.optimizer is None else self.model.optimizer.scale_loss(total)
@@ -207,23 +218,23 @@ class _Step:
 
     def _forward(self, calls):
         """The innermost layer that first made what is not finite from what is; or the first that gave it, where the batch had it already."""
-        bad = [call for call in calls if not call.gives_finite]
-        makers = [call for call in bad if call.takes_finite]
-        # An outer call comes first, and what an inner one has made is not its own.
-        outer = {call.inside for call in makers}
-        inner = [call for call in makers if call.key not in outer]
-        if not inner and bad:
-            outer = {call.inside for call in bad}
-            inner = [call for call in bad if call.key not in outer]
-        if not inner:
-            return None
-        call = inner[0]
-        return self._found("forward", call.key[0], None, call.operation or _UNKNOWN, call.largest, call.smallest)
+        if not all_finite(self.handed):  # what the loss gets from the model is its output too
+            calls[0].gives_finite = False
+        keys = {call.key for call in calls}
+        for makers in (True, False):
+            bad = [call for call in calls if not call.gives_finite and (call.takes_finite or not makers)]
+            found, inside = None, [call for call in bad if call.inside not in keys]
+            while inside:
+                found = inside[0]
+                inside = [call for call in bad if call.inside == found.key]
+            if found is not None:
+                return self._found("forward", found.key[0], None, found.operation or _UNKNOWN, found.largest, found.smallest)
+        return None
 
     def _in_loss(self, parts, penalties, total, calls):
         for source, values in parts.items():
             for name, value in values.items():
-                if self._counts(source, name) and not all_finite(value):
+                if self._counts(source) and not all_finite(value):
                     given = (self.y, self.y_pred, self.handed)
                     return self._found("loss", None, name, calls[source].operation or _UNKNOWN, largest(given), smallest(given))
         if all_finite(total):
@@ -265,7 +276,7 @@ class _Step:
         if all_finite(gradients(whole, boundary)):
             return None
         with self._open(self.values):
-            names = [(source, name) for source, values in after(boundary).items() for name in values if self._counts(source, name)]
+            names = [(source, name) for source, values in after(boundary).items() if self._counts(source) for name in values]
         for source, name in names:
 
             def alone(leaves, watch=None):

@@ -84,7 +84,7 @@ def _values(nest):
         if 0 in tuple(tensor.shape):
             continue
         try:
-            if "cpu" in str(tensor.device).lower():
+            if _is_on_cpu(tensor):
                 array = np.asarray(keras.ops.convert_to_numpy(tensor))
                 yield np, array if array.dtype in (np.float32, np.float64) else array.astype("float32")
             else:
@@ -93,6 +93,10 @@ def _values(nest):
                 yield keras.ops, tensor
         except (AttributeError, NotImplementedError, RuntimeError, TypeError):  # of the three backends, where there is no value yet
             continue
+
+
+def _is_on_cpu(tensor):
+    return "cpu" in str(tensor.device).lower()
 
 
 def gradients(function: Callable, tensors: list) -> list:

@@ -8,7 +8,15 @@ from typing import Any
 
 import keras
 
-from kseparation.training.float_tensors import all_finite, can_be_seen, float_tensors, gradients, largest, replace_float_tensors, smallest
+from kseparation.training.float_tensors import (
+    all_finite,
+    can_be_seen,
+    float_tensors,
+    gradients,
+    largest,
+    replace_float_tensors,
+    smallest,
+)
 from kseparation.training.layer_watch import watched_layers
 from kseparation.training.operation_watch import OperationWatch, calling_line
 

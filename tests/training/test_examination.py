@@ -1,142 +1,35 @@
 """Each kind of fault in a small model, by the place that an examination of one step names."""
 
-import inspect
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from kseparation.losses import LOSSES, Objective
-from kseparation.models.base import Separator
-from kseparation.models.mask_unet import MaskUNet
-from kseparation.models.moises_light import MoisesLight
+from kseparation.losses import LOSSES
 from kseparation.training import GuardedOptimizer
 from kseparation.training.examination import examine_step
+from tests.faulty_models import (
+    Around,
+    Chain,
+    Fails,
+    HandsOver,
+    Logarithm,
+    MaskedMaximum,
+    Parts,
+    Quotient,
+    Root,
+    UnitLength,
+    batch,
+    chain,
+    compiled,
+    divided,
+    fault,
+    line,
+    rooted,
+    state,
+)
 from tests.on_backend import numbers, weight_gradients
-from tests.tiny_run import MODEL
-from tests.tiny_separator import CHANNELS, SAMPLES, STEMS, TinySeparator, tiny_batches, tiny_separator
-
-
-class Logarithm(keras.layers.Layer):
-    def call(self, features):
-        positive = ops.relu(features)
-        return ops.log(positive)  # here: log
-
-
-class Quotient(keras.layers.Layer):
-    def call(self, features):
-        return features / (features - features)  # here: quotient
-
-
-class Root(keras.layers.Layer):
-    def call(self, features):
-        squares = ops.square(features) * 1.0
-        return ops.sqrt(squares)  # here: sqrt
-
-
-class UnitLength(keras.layers.Layer):
-    def call(self, features):
-        length = ops.sqrt(ops.sum(ops.square(features), axis=-1, keepdims=True))  # here: length
-        return features / (length + 1e-3) + length
-
-
-class MaskedMaximum(keras.layers.Layer):
-    """Infinite inside, finite outside."""
-
-    def call(self, features):
-        masked = ops.where(features > 0, features, features * 0.0 - np.inf)
-        return features + 0.0 * ops.maximum(masked, -1.0)
-
-
-class Fails(keras.layers.Layer):
-    def call(self, features):
-        raise RuntimeError("a fault of its own")
-
-
-class Around(keras.layers.Layer):
-    """A layer inside a layer, with a shortcut."""
-
-    def __init__(self, inner, **kwargs):
-        super().__init__(**kwargs)
-        self.first = keras.layers.Dense(CHANNELS, name="first")
-        self.inner = inner
-
-    def build(self, input_shape):
-        self.first.build(input_shape)
-        self.inner.build(input_shape)
-
-    def call(self, features):
-        return features + self.inner(self.first(features))
-
-
-class Chain(Separator):
-    def __init__(self, *layers, **kwargs):
-        super().__init__(STEMS, 8000, CHANNELS, SAMPLES, name="chain", **kwargs)
-        self.layers_before = [keras.layers.Dense(CHANNELS, use_bias=False, name="begin"), *layers]
-        self.end = keras.layers.Dense(len(STEMS) * CHANNELS, name="end")
-
-    def build(self, input_shape):
-        for layer in (*self.layers_before, self.end):
-            layer.build(input_shape)
-        self.built = True
-
-    def call(self, mixture, training=False):
-        for layer in self.layers_before:
-            mixture = layer(mixture, training=training)
-        stems = ops.reshape(self.end(mixture), (-1, SAMPLES, len(STEMS), CHANNELS))
-        return ops.transpose(stems, (0, 2, 1, 3))
-
-
-class Parts(keras.losses.Loss):
-    """A sound part, and one that is given."""
-
-    part_names = ("sound", "odd")
-
-    def __init__(self, odd):
-        super().__init__(name="parts")
-        self.odd = odd
-
-    def parts(self, y_true, y_pred):
-        return {"sound": ops.mean(ops.absolute(y_pred - y_true)), "odd": self.odd(y_true, y_pred)}
-
-
-def compiled(model, losses=None, **arguments):
-    if not model.built:
-        model.build((None, SAMPLES, CHANNELS))
-    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.1), accumulate_steps=2)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer, loss=Objective(losses or {"waveform_l1": LOSSES["waveform_l1"]()}, **arguments), auto_scale_loss=False)
-    return model
-
-
-def chain(*layers, losses=None, **arguments):
-    return compiled(Chain(*layers), losses, **arguments)
-
-
-def batch(silent=False):
-    x, y = tiny_batches(1)[0]
-    if silent:
-        x[1, 3:5] = 0.0
-    return x, y
-
-
-def line(marker):
-    """`file:line` of the line of this file that ends with a marker."""
-    lines = Path(inspect.getfile(line)).read_text(encoding="utf-8").splitlines()
-    return f"tests/training/test_examination.py:{next(number for number, text in enumerate(lines, 1) if text.endswith(f'# here: {marker}'))}"
-
-
-def fault(model, x, y, **arguments):
-    finding = examine_step(model, x, y, **arguments).finding
-    assert finding is not None
-    return finding
-
-
-def state(model):
-    model_state = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    return [numbers(variable).tobytes() for variable in model_state]
+from tests.tiny_separator import CHANNELS, SAMPLES, TinySeparator, tiny_separator
 
 
 def test_a_sound_step_has_no_finding_and_changes_nothing():
@@ -188,6 +81,10 @@ def test_an_operator_counts_as_an_operation():
     assert finding.smallest_input == 0
 
 
+def test_an_infinite_value_that_a_layer_deals_with_is_no_fault():
+    assert examine_step(chain(Around(MaskedMaximum(name="masked"), name="around")), *batch()).finding is None
+
+
 @pytest.mark.parametrize(("layer", "direction"), [(Logarithm, "forward"), (Root, "backward")])
 def test_the_innermost_layer_is_named(layer, direction):
     model = chain(Around(layer(name="inner"), name="around"))
@@ -210,10 +107,7 @@ def test_a_gradient_that_alone_is_bad_is_followed_to_its_operation(layer, marker
 
 
 def test_a_part_of_the_loss_that_divides_by_zero_is_named():
-    def odd(_, y_pred):
-        return ops.mean(y_pred) / ops.zeros(())  # here: part
-
-    found = examine_step(chain(losses={"waveform_l1": LOSSES["waveform_l1"](), "two": Parts(odd)}), *batch())
+    found = examine_step(chain(losses={"waveform_l1": LOSSES["waveform_l1"](), "two": Parts(divided)}), *batch())
     finding = found.finding
     assert (finding.direction, finding.layer, finding.part, finding.operation) == ("loss", None, "two/odd", "divide")
     assert finding.place == line("part") and finding.smallest_input == 0
@@ -221,35 +115,15 @@ def test_a_part_of_the_loss_that_divides_by_zero_is_named():
 
 
 def test_a_part_that_does_not_count_is_no_fault():
-    losses = {"waveform_l1": LOSSES["waveform_l1"](), "two": Parts(lambda _, y_pred: ops.mean(y_pred) / ops.zeros(()))}
+    losses = {"waveform_l1": LOSSES["waveform_l1"](), "two": Parts(divided)}
     found = examine_step(chain(losses=losses, weights={"two": 0.0}), *batch())
     assert found.finding is None and not np.isfinite(found.parts["two/odd"]) and np.isfinite(found.loss)
 
 
 def test_a_part_of_the_loss_whose_gradient_is_bad_is_named():
-    def odd(_, y_pred):
-        return ops.sqrt(ops.sum(ops.square(y_pred * 0.0)))  # here: loss root
-
-    finding = fault(chain(losses={"waveform_l1": LOSSES["waveform_l1"](), "two": Parts(odd)}), *batch())
+    finding = fault(chain(losses={"waveform_l1": LOSSES["waveform_l1"](), "two": Parts(rooted)}), *batch())
     assert (finding.direction, finding.layer, finding.part, finding.operation) == ("backward", None, "two/odd", "sqrt")
     assert finding.place == line("loss root") and finding.smallest_input == 0
-
-
-class HandsOver(TinySeparator):
-    """Adds a part of its own, from what its forward pass has found; `odd` makes the part."""
-
-    odd = staticmethod(ops.mean)
-
-    def call(self, mixture, training=False):
-        stems = super().call(mixture, training=training)
-        self.hand_over({"stems": stems * 0.0})
-        return stems
-
-    def objective_names(self):
-        return ["own"]
-
-    def objective_parts(self, x, y_true):
-        return {"own": self.odd(self.handed_over()["stems"])}
 
 
 @pytest.mark.parametrize(("odd", "direction", "operation"), [("log", "loss", "log"), ("sqrt", "backward", "sqrt")])
@@ -259,6 +133,17 @@ def test_a_part_of_the_model_itself_is_named(odd, direction, operation):
     model.odd = {"log": lambda stems: ops.mean(ops.log(stems)), "sqrt": lambda stems: ops.sqrt(ops.sum(ops.square(stems)))}[odd]
     finding = fault(model, *batch())
     assert (finding.direction, finding.layer, finding.part, finding.operation) == (direction, None, "own", operation)
+
+
+def test_what_is_handed_over_is_an_output_too():
+    class Spoils(HandsOver):
+        def call(self, mixture, training=False):
+            stems = super().call(mixture, training=training)
+            self.hand_over({"stems": ops.log(stems * 0.0)})
+            return stems
+
+    finding = fault(compiled(Spoils(name="spoils")), *batch())
+    assert (finding.direction, finding.layer, finding.operation) == ("forward", "spoils", "log")
 
 
 def test_a_penalty_of_a_layer_is_named():
@@ -322,48 +207,3 @@ def test_an_error_of_a_layer_passes_and_all_is_put_back():
 def test_a_model_that_is_not_compiled_is_refused():
     with pytest.raises(ValueError, match=r"`model` must be a TrackedModel that is built and compiled"):
         examine_step(TinySeparator(), *batch())
-
-
-def moises_light():
-    model = MoisesLight(stems=STEMS, sample_rate=8000, segment_samples=800, dropout=0.1, **{key: value for key, value in MODEL.items() if key != "name"}, name="moises_light")
-    model.build((None, 800, CHANNELS))
-    losses = {"waveform_l1": LOSSES["waveform_l1"](), "multi_resolution_complex_stft": LOSSES["multi_resolution_complex_stft"]((256, 128), 64, 1)}
-    return compiled(model, losses)
-
-
-def long_batch():
-    y = np.random.default_rng(1).uniform(-0.5, 0.5, (1, len(STEMS), 800, CHANNELS)).astype("float32")
-    return y.sum(axis=1), y
-
-
-def test_the_real_model_stays_sound_and_a_weight_that_is_too_large_is_found():
-    model = moises_light()
-    before = state(model)
-    found = examine_step(model, *long_batch())
-    assert found.finding is None and state(model) == before
-    assert {"moises_light/encoder_0/dense", "moises_light/time_transformer_0/attention/norm", "moises_light/last"} <= set(found.scales)
-    assert list(found.parts) == ["waveform_l1", "multi_resolution_complex_stft/256", "multi_resolution_complex_stft/128"]
-    weight = model.time_transformers[0].expand
-    weight.assign(np.full(weight.shape, 1e38))
-    finding = fault(model, *long_batch())
-    assert (finding.direction, finding.layer, finding.operation) == ("forward", "moises_light/time_transformer_0", "matmul")
-    assert finding.place.startswith("kseparation/layers/rotary_attention.py:") and finding.largest_input == pytest.approx(1e38) and finding.input_finite
-
-
-def test_a_convolution_that_overflows_is_named_on_every_backend():
-    model = moises_light()
-    weight = model.last.kernel
-    weight.assign(np.full(weight.shape, 3e38))
-    finding = fault(model, *long_batch())
-    assert (finding.direction, finding.layer, finding.operation) == ("forward", "moises_light/last", "conv")
-    assert finding.place.startswith("kseparation/layers/band_convolution.py:")
-
-
-def test_masks_with_a_loss_of_their_own():
-    model = MaskUNet(STEMS, 8000, CHANNELS, 300, window_samples=32, hop_samples=8, filters=(3, 4), name="mask_unet")
-    model.build((None, 300, CHANNELS))
-    model.compile("sgd")
-    y = np.random.default_rng(1).uniform(-0.5, 0.5, (1, len(STEMS), 300, CHANNELS)).astype("float32")
-    y[:, :, 100:200] = 0.0
-    found = examine_step(model, y.sum(axis=1), y)
-    assert found.finding is None and list(found.parts) == ["magnitude/vocals", "magnitude/drums"]
