@@ -9,12 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kseparation.config import load_config
 from kseparation.errors import TrainingStopped
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.faults import EXPECTED
+from kseparation.workflows.build import build_faults
 from kseparation.workflows.replay import replay
-from kseparation.workflows.train import train
+from kseparation.workflows.train import compiled_model, train
 from tests.tiny_run import tiny_config
 
 STEP = 36
@@ -55,8 +57,8 @@ class Found:
     stopped: str | None
 
 
-def run_with(name: str, folder: Path, overrides=(), model=None, **training) -> Found:
-    """Trains with one fault of FAULTS, and replays its first incident."""
+def run_with(name: str, folder: Path, overrides=(), model=None, replayed=True, **training) -> Found:
+    """Trains with one fault of FAULTS, and replays its first incident unless it is told not to."""
     arguments = ARGUMENTS.get(name, {"step": STEP})
     fault = "{name: %s, %s}" % (name, ", ".join(f"{key}: {value}" for key, value in arguments.items()))
     overrides = ["reproduce_failure=true", f"inject=[{fault}]", "safety.snapshot_every_steps=10", *SETTINGS.get(name, ()), *overrides]
@@ -69,15 +71,17 @@ def run_with(name: str, folder: Path, overrides=(), model=None, **training) -> F
             train(config, run_dir=folder / "run")
         except TrainingStopped as stop:
             stopped = str(stop)
-        return look(folder / "run", stopped)
+        return look(folder / "run", stopped, replayed)
 
 
-def look(run: Path, stopped: str | None = None) -> Found:
+def look(run: Path, stopped: str | None = None, replayed: bool = True) -> Found:
     """Reads what a training said, and replays its first incident."""
     faults = [row for row in map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) if row["kind"] == "fault"]
     if not faults:
         return Found("none", "none", None, None, None, None, run, stopped)
     incident = Path(faults[0]["incident"])
+    if not replayed:
+        return Found(faults[0]["event"], faults[-1]["action"], None, None, None, incident, run, stopped)
     diagnosis = replay(incident).diagnosis
     batches = read_json(incident / "incident.json")["micro_batches"]
     suspects = [batches[batch]["position"] for batch, _ in diagnosis.examples if batch < len(batches)]
@@ -106,6 +110,16 @@ def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
     if expected.names_batch and name != "validation_nan" and found.position != position:
         wrong.append(f"batch: {found.position} instead of {position}")
     return wrong
+
+
+def faulty_layer(run: Path) -> str | None:
+    """Returns the path of the layer that the fault of a run was put into, None where it was not put into one."""
+    config = load_config(run / "config.yaml")
+    fault, model = build_faults(config)[0], compiled_model(config)
+    fault.change_model(model)
+    if not fault.repeats:  # it chooses a weight when it comes
+        fault.before_step(model, fault.step)
+    return getattr(fault, "path", None)
 
 
 def all_weights_finite(run: Path) -> bool:

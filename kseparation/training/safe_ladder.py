@@ -17,11 +17,15 @@ class Rung:
     overrides: tuple[str, ...]
 
 
-def safe_ladder(config: RunConfig) -> list[Rung]:
+def safe_ladder(config: RunConfig, dropout: float = 0.0) -> list[Rung]:
     """Returns the steps that a config has not taken yet, the gentlest first.
 
-    Half the learning rate on half the batch with twice the accumulation; a warm-up of 1000 steps and gradients clipped to a norm of 0.5; float32; waveform L1 alone; dropout 0.05. The shipped
-    `*_safe.yaml` have taken all of them.
+    Half the learning rate on half the batch with twice the accumulation; a warm-up of 1000 steps and gradients clipped to a norm of 0.5; float32; waveform L1 alone; no more dropout than
+    0.05. The shipped `*_safe.yaml` have taken all of them.
+
+    Args:
+        config: of the run.
+        dropout: share that its model drops.
     """
     training, rungs = config.training, []
     if training.accumulate_steps == 1:
@@ -43,7 +47,7 @@ def safe_ladder(config: RunConfig) -> list[Rung]:
         rungs.append(Rung("float32 throughout", _sets("training", {"dtype_policy": "float32"})))
     if len(config.loss) > 1:
         rungs.append(Rung("the waveform L1 loss alone", ("loss=[{name: waveform_l1, weight: 10.0}]",)))
-    if config.model.arguments.get("dropout", 0.0) < SAFE_DROPOUT:
+    if dropout > SAFE_DROPOUT:
         rungs.append(Rung(f"dropout {SAFE_DROPOUT}", (f"model.dropout={SAFE_DROPOUT}",)))
     return rungs
 

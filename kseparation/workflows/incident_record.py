@@ -33,7 +33,7 @@ class IncidentRecord:
         plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
         before = fitting.snapshots.before(step)
         record, scales = optimizer.record, model.activations
-        rungs = safe_ladder(fitting.config)
+        rungs = safe_ladder(fitting.config, getattr(model, "dropout", 0.0))
         incident = Incident(
             event,
             action,
