@@ -85,8 +85,10 @@ def _values(nest):
             continue
         try:
             if _is_on_cpu(tensor):
+                if keras.backend.standardize_dtype(tensor.dtype) not in ("float32", "float64"):
+                    tensor = keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")  # TensorFlow's scalars in bfloat16 are none to NumPy
                 array = np.asarray(keras.ops.convert_to_numpy(tensor))
-                yield np, array if array.dtype in (np.float32, np.float64) else array.astype("float32")
+                yield np, array
             else:
                 tensor = keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")
                 bool(keras.ops.any(tensor))  # raises where there is no value

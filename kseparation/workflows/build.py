@@ -110,6 +110,7 @@ def build_model(config: RunConfig) -> keras.Model:
     data = config.data
     provided = {"stems": tuple(data.stems), "sample_rate": data.sample_rate, "channels": data.channels, "segment_samples": segment_samples(config)}
     model = _construct(MODELS[config.model.name], config.model, provided)
+    model.name = config.model.name  # Keras would number the models of a process, and its paths name layers in reports
     try:
         model.build((None, None, data.channels))
     except ValueError as error:

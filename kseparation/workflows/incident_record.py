@@ -33,7 +33,8 @@ class IncidentRecord:
         plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
         before = fitting.snapshots.before(step)
         record, scales = optimizer.record, model.activations
-        rungs = safe_ladder(fitting.config, getattr(model, "dropout", 0.0))
+        dropout = getattr(model, "dropout", 0.0)
+        rungs = safe_ladder(fitting.config, dropout if isinstance(dropout, float) else 0.0)
         incident = Incident(
             event,
             action,

@@ -10,8 +10,8 @@ from tests.songs import SAMPLE_RATE, STEMS, write_songs
 class Batches:
     """Gives (position, draw) for a batch, or raises."""
 
-    def __init__(self, bad=(), error=ValueError("bad")):
-        self.bad, self.error = bad, error
+    def __init__(self, bad=(), error=None):
+        self.bad, self.error = bad, error or ValueError("bad")
 
     def batch(self, epoch, index, draw=0):
         if (10 * epoch + index, draw) in self.bad:
