@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 # Of the module `os`: what changes the disk, or the order in which changes reach it.
 CALLS = ("open", "write", "pwrite", "fsync", "ftruncate", "truncate", "replace", "rename", "unlink", "remove", "rmdir", "mkdir")
-MOMENTS = ("before", "after")
 
 
 class FaultPoints:
@@ -53,10 +52,11 @@ class FaultPoints:
             if self.moment == "half" and half is not None:
                 half()
             die()
-        result = real()
-        if due:
-            die()
-        return result
+        try:
+            return real()
+        finally:
+            if due:
+                die()
 
     def _opened(self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
         if not self.armed or not set(mode) & set("wax+"):

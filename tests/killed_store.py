@@ -13,6 +13,7 @@ KEEP, KEEP_EVERY, RETAIN = 2, 40, {20}
 # (step, version): new ones, one that is replaced twice, and a return to an older one, after which later ones go.
 BEFORE = ((10, 0), (20, 0), (30, 0))
 SAVES = ((40, 0), (40, 1), (40, 2), (50, 0), (60, 0), (55, 0), (70, 0), (70, 1))
+NAMING = {"mkdir", "replace", "unlink", "rmdir"}
 
 
 def state(step: int, version: int) -> tuple[dict, dict]:
@@ -67,9 +68,21 @@ def calls_of_all_saves(folder: Path) -> list[str]:
 
 
 def choose_points(calls: list[str], count: int) -> list[tuple[int, str]]:
-    """Returns that many pairs of call and moment, spread evenly over all: before, after and, in a write, by half."""
-    every = [(point, moment) for point, name in enumerate(calls) for moment in ("before", "after", *(["half"] if name == "write" else []))]
-    return [every[index * len(every) // count] for index in range(min(count, len(every)))]
+    """Returns that many pairs of call and moment at which the disk looks different, half of them where names change.
+
+    What lies after a call lies before the next one, and a process that is killed leaves the same files before `fsync` and after it.
+    """
+    renames = [(point, "before") for point, name in enumerate(calls) if name == "rename"]  # few, and the most delicate
+    names = [(point, "before") for point, name in enumerate(calls) if name in NAMING]
+    others = [(point, moment) for point, name in enumerate(calls) for moment in ("before", "half") if name == "write" or (name == "open" and moment == "before")]
+    others.append((len(calls) - 1, "after"))
+    first = max(0, min(len(names), count // 2 - len(renames)))
+    second = min(len(others), count - len(renames) - first)
+    return renames + _spread(names, first) + _spread(others, second)
+
+
+def _spread(items: list, count: int) -> list:
+    return [items[(index + 1) * len(items) // count - 1] for index in range(count)]
 
 
 def kept_after(folder: Path) -> list[list[int]]:
