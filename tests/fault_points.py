@@ -114,11 +114,12 @@ def in_a_child(work: Callable[[Callable[[str], None]], None], points: FaultPoint
 
 
 def die_inside(owner: type, method: str, which: int, point: int, moment: str) -> None:
-    """Has this process end in the `which`-th call of a method, from 0, at one of its fault points."""
+    """Has this process end in the `which`-th call of a method, from 0, or the next one that has so many fault points."""
     points, real, count = FaultPoints(point, moment).install(), getattr(owner, method), [0]
 
     def watched(self, *arguments, **named):
-        points.armed = count[0] == which
+        points.calls.clear()
+        points.armed = count[0] >= which
         count[0] += 1
         try:
             return real(self, *arguments, **named)

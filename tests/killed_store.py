@@ -76,6 +76,7 @@ def choose_points(calls: list[str], count: int) -> list[tuple[int, str]]:
     names = [(point, "before") for point, name in enumerate(calls) if name in NAMING]
     others = [(point, moment) for point, name in enumerate(calls) for moment in ("before", "half") if name == "write" or (name == "open" and moment == "before")]
     others.append((len(calls) - 1, "after"))
+    renames = renames[:count]
     first = max(0, min(len(names), count // 2 - len(renames)))
     second = min(len(others), count - len(renames) - first)
     return renames + _spread(names, first) + _spread(others, second)
