@@ -145,6 +145,7 @@ class TrainingConfig(Record):
         jit_compile: true, false, or `auto`: on TensorFlow and JAX, where it pays.
         early_stopping_patience: epochs without a better validation before the end; None trains to the last epoch.
         keep_checkpoints: newest checkpoints kept.
+        keep_every_epochs: epochs between two checkpoints that are kept for good; None keeps none of them.
         rematerialise: recompute attention in the backward pass, for less memory.
         max_skipped_in_a_row: steps in a row with a gradient that is not finite before training stops.
     """
@@ -162,6 +163,7 @@ class TrainingConfig(Record):
     jit_compile: Annotated[Literal[True, False, "auto"], BeforeValidator(_not_a_number)] = "auto"
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = 20
     keep_checkpoints: int = Field(3, ge=1)
+    keep_every_epochs: Annotated[int, Field(ge=1)] | None = None
     rematerialise: bool = False
     max_skipped_in_a_row: int = Field(10, ge=1)
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from kseparation.storage.atomic import atomic_file
 from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training.full_disk import SurviveFullDisk
 from kseparation.training.interruption import Interruption
 from kseparation.training.run_log import RunLog
 from kseparation.training.state import read_state
@@ -173,6 +174,7 @@ class KeepBest(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.patience = patience
         self.judged_by = judged_by
+        self.last_disk, self.best_disk = (SurviveFullDisk("at the end of the next epoch") for _ in range(2))
         self.best_loss, self.best_step = float("inf"), None
         if progress.get("best_loss") is not None and progress.get("judged_by") == judged_by:
             self.best_loss, self.best_step = float.fromhex(progress["best_loss"]), progress["best_step"]
@@ -182,10 +184,13 @@ class KeepBest(keras.callbacks.Callback):
         logs = logs or {}
         loss = float(logs.get(VALIDATION + "total", logs.get("total", float("nan"))))
         step = (epoch + 1) * self.steps_per_epoch
-        save_model(self.model, self.folder / "last.keras")
+        with self.last_disk.attempt("last.keras"):
+            save_model(self.model, self.folder / "last.keras")
         if loss < self.best_loss:
-            self.best_loss, self.best_step = loss, step
-            save_model(self.model, self.folder / "model.keras")
+            with self.best_disk.attempt("model.keras"):
+                save_model(self.model, self.folder / "model.keras")
+                # Only with its file: else the next epoch that is better than the file's would be passed over.
+                self.best_loss, self.best_step = loss, step
         elif self._patience_is_over(step):
             self.ended_early = True
             self.model.stop_training = True
@@ -232,6 +237,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self.steps = steps
         self.best = best
         self.interruption = interruption
+        self.disk = SurviveFullDisk("at the end of the next epoch")
 
     def on_train_batch_end(self, batch, logs=None):
         if not self.steps.between_steps or self.steps.ends_epoch:
@@ -251,4 +257,10 @@ class SaveCheckpoint(keras.callbacks.Callback):
         if self.tensorboard is not None:
             self.tensorboard.flush()
         progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress(), **self.facts(), **facts}
-        self.store.save(self.steps.step, read_state(self.model), progress)
+        with self.disk.attempt(f"the checkpoint of step {self.steps.step}"):
+            self.store.save(self.steps.step, read_state(self.model), progress, retain=[self.best.best_step] if self.best.best_step else [])
+
+    def require_written(self) -> None:
+        """Raises MachineError where the last checkpoint or model could not be written, at the end of a training."""
+        for disk in (self.disk, self.best.last_disk, self.best.best_disk):
+            disk.require_written()

@@ -1,12 +1,12 @@
 """What a run writes about itself while it trains."""
 
 import json
-import os
 import time
 from pathlib import Path
 
 from kseparation.storage.atomic import plain, write_text_atomic
 from kseparation.storage.json_lines import read_json_lines
+from kseparation.storage.patient_file import PatientFile
 
 LOSSES_FILE = "losses.log"
 METRICS_FILE = "metrics.jsonl"
@@ -31,7 +31,7 @@ class RunLog:
     """Appends to `losses.log` (every step, exact, no clock) and `metrics.jsonl` (events, with seconds).
 
     `losses.log` has one line per optimizer step: the step, then `name=value` for each loss part with the value as hexadecimal float. Two runs that computed the same thing
-    have the same file. A context manager.
+    have the same file. A full disk ends neither the log nor the training: see `PatientFile`. A context manager.
 
     Args:
         folder: of the run.
@@ -45,8 +45,8 @@ class RunLog:
         self._open()
 
     def _open(self):
-        self._losses = open(self.folder / LOSSES_FILE, "a", encoding="ascii")
-        self._metrics = open(self.folder / METRICS_FILE, "a", encoding="utf-8")
+        self._losses = PatientFile(self.folder / LOSSES_FILE)
+        self._metrics = PatientFile(self.folder / METRICS_FILE)
 
     def rewind(self, step: int) -> None:
         """Cuts the lines of later steps off, where the training goes on from an older state. Faults and recoveries stay, marked as `left` behind."""
@@ -95,16 +95,13 @@ class RunLog:
         """Adds one JSON object: `kind` is start, train, validation, fault, recovery or resume."""
         row = {"kind": kind, "step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._start, 3)}
         self._metrics.write(json.dumps(plain(row | values)) + "\n")
-        self._metrics.flush()
 
     def flush(self) -> None:
-        """Puts everything on the disk."""
-        for file in (self._losses, self._metrics):
-            file.flush()
-            os.fsync(file.fileno())
+        """Puts everything on the disk, as far as it lets."""
+        self._losses.flush()
+        self._metrics.flush()
 
     def close(self) -> None:
-        """Flushes and closes both files."""
-        self.flush()
+        """Flushes and closes both files; a warning says what the disk still refuses."""
         self._losses.close()
         self._metrics.close()

@@ -82,6 +82,7 @@ class Fitting:
         Raises:
             TrainingStopped: the safety policy ended it, now or before, when nothing was left in which it could recover.
             KeyboardInterrupt: a signal came; a checkpoint was written.
+        MachineError: the disk still refused the last checkpoint or model at the end.
         """
         training, progress = self.config.training, self.progress
         if progress.get("stopped") and (self.best.ended_early or self.first_step >= training.epochs * training.steps_per_epoch):
@@ -106,6 +107,7 @@ class Fitting:
             self._all_legs(callbacks)
             if interruption.received is not None:  # after the last checkpoint
                 interruption.act()
+            self.saving.require_written()
         return self.steps
 
     def _say_resumed(self, log):

@@ -119,7 +119,7 @@ def train(
             check_still_chosen(choice)
             remove_temporary(choice.folder)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
-            store = CheckpointStore(choice.folder / CHECKPOINTS, keep=config.training.keep_checkpoints)
+            store = _store(choice.folder, config.training)
             songs_now = _fingerprint(dataset, songs)
             progress = _restore(model, store, choice, changed, config.training.steps_per_epoch)
             _check_same_songs(progress, songs_now, choice.folder, changed, allow)
@@ -137,6 +137,11 @@ def train(
             _write_report(choice.folder, summary)
             write_json(choice.folder / SUMMARY_FILE, summary)
     return TrainResult(choice.folder, summary)
+
+
+def _store(folder, training):
+    every = training.keep_every_epochs
+    return CheckpointStore(folder / CHECKPOINTS, training.keep_checkpoints, every and every * training.steps_per_epoch)
 
 
 def _check_rest(model, batches, validation_songs):

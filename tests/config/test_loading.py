@@ -52,6 +52,7 @@ CONFIGS = st.builds(
         clip_norm=st.none() | POSITIVE,
         jit_compile=st.sampled_from([True, False, "auto"]),
         early_stopping_patience=st.none() | st.integers(1, 5),
+        keep_every_epochs=st.none() | st.integers(1, 5),
     ),
     evaluation=st.builds(EvaluationConfig, metrics=st.sampled_from([("sdr",), ("si_sdr", "sdr")])),
     reproduce_failure=st.booleans(),
