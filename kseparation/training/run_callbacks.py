@@ -191,7 +191,7 @@ class KeepBest(keras.callbacks.Callback):
                 save_model(self.model, self.folder / "model.keras")
                 # Only with its file: else the next epoch that is better than the file's would be passed over.
                 self.best_loss, self.best_step = loss, step
-        elif self._patience_is_over(step):
+        elif np.isfinite(loss) and self._patience_is_over(step):  # what is not finite tells nothing
             self.ended_early = True
             self.model.stop_training = True
 

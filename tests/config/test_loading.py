@@ -119,7 +119,7 @@ def test_every_problem_is_reported_at_once(write) -> None:
     assert lines[0] == "13 problems:"
     expected = [
         "run.yaml:1: `sed` is not a known key. Did you mean `seed`? Valid: `task`, `seed`, `data`, `augment`, `model`, "
-        "`loss`, `training`, `logging`, `evaluation`, `reproduce_failure`.",
+        "`loss`, `training`, `safety`, `inject`, `logging`, `evaluation`, `reproduce_failure`.",
         "run.yaml:2: `seed` must be a whole number. Received: 'yes'",
         "run.yaml:3: `model.name` is required.",
         "run.yaml:5: `loss.0.weight` must be a number. Received: '1e-3'",
