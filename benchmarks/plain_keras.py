@@ -10,17 +10,20 @@ from kseparation.training.faults import FAULTS as ALL
 from kseparation.training.faults.injection import InjectedBatches
 from kseparation.training.feeding import fit_input
 
-STEPS, STEP = 60, 30
+STEPS, STEP = 160, 80
 SAMPLES, BATCH = 800, 2
 FAULTS = ("gain_infinite", "layer_infinite", "gradient_nan", "bit_flip", "slot_nan", "learning_rate", "loss_spike")
 
 
-class _Noise:
-    """Batches of seeded noise."""
+class _Tones:
+    """Batches of two stems that can be told apart: low tones and high ones."""
 
     def batch(self, epoch, index, draw=0):
         generator = np.random.default_rng([epoch, index])
-        stems = generator.uniform(-0.4, 0.4, (BATCH, 2, SAMPLES, 2)).astype("float32")
+        pitch = generator.uniform((100, 1500), (500, 3000), (BATCH, 2)) / 8000
+        phase = 2 * np.pi * generator.uniform(size=(BATCH, 2, 2))
+        wave = np.sin(2 * np.pi * pitch[..., None, None] * np.arange(SAMPLES)[:, None] + phase[:, :, None])
+        stems = (0.4 * wave).astype("float32")
         return stems.sum(axis=1), stems
 
 
@@ -51,7 +54,7 @@ def train_plainly(name: str, model_config: dict, stops: bool) -> dict:
     arguments = {key: value for key, value in model_config.items() if key != "name"}
     model = MODELS[model_config["name"]](stems=("a", "b"), sample_rate=8000, channels=2, segment_samples=SAMPLES, **arguments)
     model.build((None, None, 2))
-    optimizer = keras.optimizers.Adam(5e-4, global_clipnorm=1.0)
+    optimizer = keras.optimizers.Adam(2e-3, global_clipnorm=1.0)
     optimizer.build(model.trainable_variables)
     # Slots are looked for where the guarded optimizer has them.
     object.__setattr__(optimizer, "inner_optimizer", optimizer)
@@ -61,7 +64,7 @@ def train_plainly(name: str, model_config: dict, stops: bool) -> dict:
         _spike(model, fault)
     else:
         fault.change_model(model)
-    batches = InjectedBatches(_Noise(), [fault], 1, STEPS)
+    batches = InjectedBatches(_Tones(), [fault], 1, STEPS)
     injected = _Injected(fault)
     callbacks = [injected, *([keras.callbacks.TerminateOnNaN()] if stops else [])]
     source = (batches.batch(0, index) for index in range(STEPS))
