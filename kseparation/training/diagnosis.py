@@ -256,20 +256,53 @@ class Diagnosing:
         return None
 
     def _of_leap(self, failed):
-        evidence = self.evidence
-        parts = failed.parts[-1]
-        names = [name for name in parts if name != "total"]
-        usual = {name: float(np.median([row[name] for row in evidence.losses if row["step"] < self.first_step and np.isfinite(row[name])] or [np.nan])) for name in names}
-        ratios = {name: parts[name] / usual[name] if usual[name] else np.inf for name in names}
-        leaping = [name for name in names if not ratios[name] < LEAST_RATIO]
+        if loud := self._loud_batch():
+            return loud
+        parts, usual = failed.parts[-1], self._usual_parts()
+        ratios = {name: value / usual[name] if usual[name] else np.inf for name, value in parts.items() if name != "total"}
+        leaping = [name for name, ratio in ratios.items() if not ratio < LEAST_RATIO]
         told = ", ".join(f"{name} {ratio:.3g}" for name, ratio in ratios.items())
         self._note(f"compared the parts of the loss with their usual values: times {told}")
-        if leaping and len(leaping) < len(names):
-            worst = max(leaping, key=lambda name: np.nan_to_num(ratios[name], nan=np.inf))
-            return Diagnosis("loss", f"`{worst}` is {ratios[worst]:.3g} times its usual value, and {', '.join(name for name in names if name not in leaping)} are as usual", part=worst)
-        if evidence.before is not None and (slow := self._slower(evidence.before, self.first_step, evidence.micro_batches)):
+        worst = max(leaping, key=lambda name: np.nan_to_num(ratios[name], nan=np.inf), default=None)
+        if leaping and len(leaping) < len(ratios):
+            sound = ", ".join(name for name in ratios if name not in leaping)
+            return Diagnosis("loss", f"`{worst}` is {ratios[worst]:.3g} times its usual value, and {sound} are as usual", part=worst)
+        before = self.evidence.before
+        if worst and before is not None:
+            grown = self._scale(failed.before_last, self.last[0]) / max(self._scale(before, self.evidence.micro_batches[0]), 1e-30)
+            self._note(f"compared what the model gives with what it gave {self.evidence.step - self.first_step} steps before: {grown:.3g} times as large")
+            if grown < LEAST_RATIO:
+                return Diagnosis("loss", f"`{worst}` is {ratios[worst]:.3g} times its usual value, and what the model gives is as large as usual", part=worst)
+        if before is not None and (slow := self._slower(before, self.first_step, self.evidence.micro_batches)):
             return slow
         return Diagnosis("unexplained", f"All parts of the loss leap together (times {told}), at every learning rate that was tried")
+
+    def _usual_parts(self):
+        rows = [row for row in self.evidence.losses if row["step"] < self.first_step]
+        names = self.evidence.losses[-1]
+        return {name: float(np.median([row[name] for row in rows if np.isfinite(row[name])] or [np.nan])) for name in names}
+
+    def _loud_batch(self):
+        """The example that is far louder than those of the steps before, which no loss is made for."""
+        accumulate = len(self.last)
+        usual = [float(np.sqrt(np.mean(np.square(batch[1], dtype="float64")))) for batch in self.evidence.micro_batches[: len(self.evidence.micro_batches) - accumulate]]
+        if not usual:
+            return None
+        usual = max(usual)
+        for number, (_, stems) in enumerate(self.last):
+            levels = np.sqrt(np.mean(np.square(stems, dtype="float64"), axis=tuple(range(1, stems.ndim))))
+            example = int(np.argmax(levels))
+            if levels[example] > LEAST_RATIO * len(levels) ** 0.5 * usual:
+                self._note(f"compared the batch with those before: example {example} has {levels[example] / usual:.3g} times the level of the loudest")
+                reason = f"Example {example} of micro-batch {number} has {levels[example] / usual:.3g} times the level of the loudest batch of the steps before"
+                return Diagnosis("data", reason, examples=[(number, example)])
+        self._note("compared the batch with those before: it is not louder")
+        return None
+
+    def _scale(self, state, batch):
+        write_state(self.model, state)
+        output = keras.ops.convert_to_numpy(keras.ops.cast(self.model(batch[0], training=False), "float32"))
+        return float(np.abs(output).max())
 
     def _from_examination(self, examination: Examination, number):
         if examination.bad_weights:

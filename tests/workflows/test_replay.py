@@ -15,6 +15,7 @@ from kseparation.errors import UserError
 from kseparation.models import MODELS
 from kseparation.storage.arrays import read_arrays, write_arrays
 from kseparation.storage.atomic import read_json
+from kseparation.training.faults.batch_faults import GainInfinite
 from kseparation.workflows.replay import replay
 from tests.faulty_run import STEP, run_with
 from tests.tiny_run import child_environment
@@ -123,3 +124,23 @@ def test_what_is_no_incident_is_refused(tmp_path: Path, incident: Path, capsys: 
     (incident / "state_at.npz").unlink()
     with pytest.raises(UserError, match="holds no states of the training"):
         replay(incident)
+
+
+def test_a_loss_of_one_part_is_blamed_where_the_model_gives_the_usual(tmp_path: Path) -> None:
+    found = run_with("loss_spike", tmp_path, ["loss=[{name: waveform_l1}]"])
+    assert (found.event, found.verdict, found.position) == ("spike", "loss", STEP - 1)
+    assert "what the model gives is as large as usual" in read_json(found.incident / "replay.json")["reason"]
+
+
+def test_a_batch_that_is_far_too_loud_is_named_with_its_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gain of a thousand is finite, and no fault of the loss."""
+
+    def loud(self, mixtures, stems, micro_batch):
+        stems[1] *= 1000
+        mixtures[1] *= 1000
+
+    monkeypatch.setattr(GainInfinite, "change_batch", loud)
+    found = run_with("gain_infinite", tmp_path)
+    assert (found.event, found.verdict, found.position) == ("spike", "data", STEP - 1)
+    replayed = read_json(found.incident / "replay.json")
+    assert replayed["examples"] == [[0, 1]] and {song["stem"] for song in replayed["songs"]} == {"vocals", "drums"}
