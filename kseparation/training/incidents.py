@@ -149,7 +149,7 @@ def report_text(incident: Incident, folder: Path) -> str:
     ]
     if incident.micro_batches:
         lines += ["## The batch", ""]
-        lines += [f"Batch {batch['position']} of the run" + (f", drawn anew for the {batch['draw']}. time" if batch["draw"] else "") + "." for batch in incident.micro_batches]
+        lines += [f"Batch {batch['position']} of the run" + (f", drawn anew {batch['draw']} time{'s' * (batch['draw'] > 1)}" if batch["draw"] else "") + "." for batch in incident.micro_batches]
         lines += ["", f"What it is made of: `{PLAN}`; the sound itself: `{BATCH}`.", ""]
         lines += _unsound(incident.batches)
     if incident.trace:

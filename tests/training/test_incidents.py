@@ -52,7 +52,7 @@ def test_the_folder_holds_all_that_is_known(tmp_path: Path) -> None:
     assert read_arrays(folder / "batch.npz")["mixtures_0"].shape == (1, 1, 1)
     report = (folder / "REPORT.md").read_text()
     for words in (
-        "Batch 11 of the run, drawn anew for the 1. time.",
+        "Batch 11 of the run, drawn anew 1 time.",
         "1 values of the mixtures of micro-batch 0 are not finite, the first at (0, 0, 0): inf.",
         "| m/b | inf | 2 |",
         f"kseparation replay --incident={folder}",
