@@ -289,6 +289,8 @@ def keras_part(folder: Path, backend: str, options: argparse.Namespace) -> dict:
         results[method] = {"kills": kills, "in_a_save": aimed, "could_not_go_on": refused, "words": words, "micro_batches": len(losses), "differ": differ}
         results[method] |= {"final_loss": last.get("loss"), "final_loss_in_peace": ends["loss"], "same_final_loss": same["loss"], "same_weights": same["weights"]}
         print(f"{method:22s}  {kills:5d}  {aimed:9d}  {refused:15d}  {differ:14d} of {len(losses):4d}     {'same' if same['loss'] else 'differs':10s}  {'same' if same['weights'] else 'differ'}", flush=True)
+        for each in sorted(set(words)):
+            print(f"    could not go on, {words.count(each)} times, and began again: {each[:200]}", flush=True)
     return results
 
 
