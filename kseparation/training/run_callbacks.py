@@ -244,12 +244,16 @@ class SaveCheckpoint(keras.callbacks.Callback):
             return  # at the end of an epoch the validation comes first: a run that goes on from here would never make up for it
         if self.interruption.received is not None:
             self.save()
-            self.interruption.act()
+            self._act()
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
         if self.interruption.received is not None:
-            self.interruption.act()
+            self._act()
+
+    def _act(self):
+        self.disk.require_written()  # else who interrupts would believe that it was
+        self.interruption.act()
 
     def save(self, **facts) -> None:
         """Writes a checkpoint now, with further facts."""

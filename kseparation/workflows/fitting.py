@@ -134,10 +134,10 @@ class Fitting:
             except Turn as turn:
                 self._return(turn)
             except TrainingStopped as stop:
-                where = self.store.folder / str(self.steps.step)
-                message = f"{stop} The state is saved in {where}."
+                message = f"{stop} The state is saved in {self.store.folder / str(self.steps.step)}."
                 self.saving.save(stopped=message)
-                raise TrainingStopped(message) from None
+                refusal = self.saving.disk.refusal
+                raise TrainingStopped(f"{stop} The state is lost: {refusal}." if refusal else message) from None
 
     def _return(self, turn):
         """Goes back to an older state, from which `fit` is called again."""
