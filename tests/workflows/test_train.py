@@ -192,8 +192,10 @@ def test_a_sample_that_is_not_a_number_is_refused_before_the_first_step(tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_that_cannot_be_read_ends_the_training_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable(self, epoch, index):
+def test_files_that_cannot_be_read_end_the_training_with_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where other examples cannot be read either, and in a validation, which has no others."""
+
+    def unreadable(self, epoch, index, draw=0):
         raise UserError("`drums.wav` is truncated.")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="`drums.wav` is truncated."):
@@ -328,7 +330,8 @@ def test_the_other_settings_arrive_too(tmp_path: Path, monkeypatch: pytest.Monke
     config = tiny_config(tmp_path, overrides, model=LINEAR, epochs=3, batch_size=3, keep_checkpoints=2, jit_compile="auto")
     train(config, run_dir=tmp_path / "run")
     assert sizes == {(3, 800)} and places == [(3, 0.5)] and compiled == [keras.backend.backend() != "torch"]
-    assert CheckpointStore(tmp_path / "run" / "checkpoints").steps() == [4, 6]
+    best = read_json(tmp_path / "run" / "summary.json")["best_epoch"]
+    assert CheckpointStore(tmp_path / "run" / "checkpoints").steps() == sorted({2 * best, 4, 6})
     assert [row["step"] for row in rows(tmp_path / "run") if row["kind"] == "train"] == [2, 4, 6]
     assert any((tmp_path / "run" / "tensorboard").iterdir())
 
@@ -357,7 +360,7 @@ def test_half_precision_keeps_what_must_be_float32(tmp_path: Path, policy: str) 
 
 
 def test_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([3.0, 2.0, float("nan")])
+    losses = iter([3.0, 2.0, 2.5])
     keep = KeepBest.on_epoch_end
     monkeypatch.setattr(KeepBest, "on_epoch_end", lambda self, epoch, logs=None: keep(self, epoch, {"val_total": next(losses)}))
     summary = train(tiny_config(tmp_path, model=LINEAR, epochs=5, steps_per_epoch=1, early_stopping_patience=1), run_dir=tmp_path / "run").summary
