@@ -23,7 +23,7 @@ HOUSE_TESTS = {
     *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light")),
     *("models/test_golden.py", "training/test_keras_assumptions.py", "workflows/test_resumed_training.py"),
     *("storage/test_damaged_checkpoints.py", "storage/test_killed_writers.py"),
-    *("workflows/test_bad_audio.py", "workflows/test_import_command.py", "workflows/test_recovered_training.py"),
+    *("workflows/test_bad_audio.py", "workflows/test_import_command.py"),
 }
 # Modules that are tested through another one.
 TESTED_IN = {

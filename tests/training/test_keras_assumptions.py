@@ -7,7 +7,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -67,17 +66,15 @@ def test_what_scale_loss_writes_is_lost_on_jax() -> None:
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="hooks of torch")
-def test_torch_hooks_of_layers_do_not_fire() -> None:
-    """So layers are watched by their `call`."""
+def test_torch_has_hooks_that_the_other_backends_lack() -> None:
+    """Layers are watched by their `call`, which is the same everywhere."""
     model, fired = dense_model(), []
     model.layers[0].register_forward_hook(lambda *_: fired.append(1))
     model(data()[0])
-    assert fired == []
+    assert fired == [1]
 
 
 class StopAt(keras.callbacks.Callback):
-    async_safe = True
-
     def __init__(self):
         super().__init__()
         self.seen = 0
@@ -88,24 +85,26 @@ class StopAt(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def test_a_callback_ends_fit_at_the_same_step() -> None:
-    """A trained step more would be one that no log tells of."""
+@pytest.mark.parametrize("async_safe", [True, False])
+def test_a_callback_ends_fit_within_a_step(async_safe: bool) -> None:
+    """A callback that is called from a thread may be a step late: those of a run are not, and leave `fit` by an exception."""
     model, stop = dense_model(), StopAt()
+    stop.async_safe = async_safe
     model.fit(*data(64), batch_size=2, epochs=3, verbose=0, callbacks=[stop])
-    assert stop.seen == 3 and int(model.optimizer.iterations) == 3
+    assert stop.seen in ((3, 4) if async_safe else (3,))
+    assert int(model.optimizer.iterations) == stop.seen
 
 
 def test_seeds_are_in_our_state_and_not_in_the_weights_file(tmp_path: Path) -> None:
     """So a checkpoint is no `.weights.h5`."""
     model = dense_model(dropout=True)
-    model.fit(*data(), batch_size=4, verbose=0)
+    model.optimizer.build(model.trainable_variables)
+    model(data()[0], training=True)
     assert any("seed_generator" in name for name in read_state(model))
     model.save_weights(tmp_path / "a.weights.h5")
-    with h5py.File(tmp_path / "a.weights.h5") as file:
-        names = []
-        file.visit(names.append)
     before = numbers(model.layers[1].seed_generator.state).tolist()
     other = dense_model(dropout=True)
+    other.optimizer.build(other.trainable_variables)
     other.load_weights(tmp_path / "a.weights.h5")
     assert before != numbers(other.layers[1].seed_generator.state).tolist()
 
@@ -202,4 +201,4 @@ def test_a_custom_gradient_is_the_same_everywhere() -> None:
     x = np.ones((2, 3), "float32")
     model.fit(x, 0 * x, batch_size=2, verbose=0)
     # d/dw of mean((w x)^2) at 1 is 2, doubled 4.
-    assert float(model.layers[0].w) == pytest.approx(1 - 0.01 * 4)
+    assert float(numbers(model.layers[0].w)) == pytest.approx(1 - 0.01 * 4)
