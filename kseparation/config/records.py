@@ -179,7 +179,7 @@ class SafetyConfig(Record):
         record_steps: last steps of which gradient norms, updates and activations of each layer are kept for an incident; 0 keeps none.
     """
 
-    snapshot_every_steps: int = Field(50, ge=1)
+    snapshot_every_steps: int = Field(100, ge=1)
     keep_snapshots: int = Field(3, ge=2)
     spike_threshold: float = Field(12.0, ge=0)
     most_returns: int = Field(3, ge=0)

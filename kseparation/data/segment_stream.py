@@ -12,7 +12,7 @@ from kseparation.data.batches import SegmentBatches
 from kseparation.data.detours import Detours
 from kseparation.errors import MachineError
 
-# A batch that cannot be read is drawn anew so often; where these cannot be read either, it is no accident.
+# A batch that cannot be read is drawn anew; where the third draw cannot be read either, it is no accident.
 MOST_DRAWS = 3
 
 
@@ -26,6 +26,14 @@ class ReadFailure:
     trace: str
 
 
+class UnreadableBatch(Exception):
+    """No draw of a batch could be read; `failures` tells of each."""
+
+    def __init__(self, failures):
+        super().__init__(str(failures[-1].error))
+        self.failures = failures
+
+
 class SegmentStream(Iterator):
     """Gives batches in order from batch `first_index` of `first_epoch` on, without end until it is closed; a context manager.
 
@@ -37,10 +45,13 @@ class SegmentStream(Iterator):
         first_epoch: epoch to begin with.
         workers: threads that read ahead; 0 reads when asked. The order and content do not depend on it.
         first_index: batch of that epoch to begin with.
-        detours: batches that are drawn anew; one that cannot be read is added. None lets the error pass.
+        detours: batches that are drawn anew. One that cannot be read takes the next draw, which whoever trains on it adds to the detours: what was read ahead and never trained on leaves no
+            trace. None lets the error pass.
+        keep: number of batches that were handed out last and can be looked at again.
 
     Attributes:
         failures: what could not be read, as the batches that took its place were handed out.
+        handed_out: (position, batch) of the last ones.
     """
 
     def __init__(
@@ -51,10 +62,12 @@ class SegmentStream(Iterator):
         workers: int = 2,
         first_index: int = 0,
         detours: Detours | None = None,
+        keep: int = 0,
     ):
         self.batches = batches
         self.steps_per_epoch = steps_per_epoch
         self.failures: deque[ReadFailure] = deque()
+        self.handed_out: deque[tuple[int, tuple[np.ndarray, np.ndarray]]] = deque(maxlen=keep)
         self._detours = detours
         self._position = first_epoch * steps_per_epoch + first_index
         self._ahead = 2 * workers
@@ -67,16 +80,17 @@ class SegmentStream(Iterator):
             if self._closed:
                 raise StopIteration
             if self._pool is None:
-                batch, failures = self._read(self._next_position())
+                position, batch, failures = self._read(self._next_position())
             else:
                 while len(self._waiting) <= self._ahead:
                     self._waiting.append(self._pool.submit(self._read, self._next_position()))
-                batch, failures = self._waiting.popleft().result()
+                position, batch, failures = self._waiting.popleft().result()
         except (CancelledError, RuntimeError):
             if self._closed:
                 raise StopIteration from None
             raise
         self.failures.extend(failures)
+        self.handed_out.append((position, batch))
         return batch
 
     def _next_position(self):
@@ -84,22 +98,19 @@ class SegmentStream(Iterator):
         return position
 
     def _read(self, position):
-        """Returns the batch of a position and the failures of its earlier draws."""
+        """Returns the position, its batch, and the failures of its earlier draws."""
         place = divmod(position, self.steps_per_epoch)
         if self._detours is None:
-            return self.batches.batch(*place), ()
-        failures = []
-        while True:
-            draw = self._detours.draw(position)
+            return position, self.batches.batch(*place), ()
+        failures, first = [], self._detours.draw(position)
+        for draw in range(first, first + MOST_DRAWS):
             try:
-                return self.batches.batch(*place, draw), failures
+                return position, self.batches.batch(*place, draw), failures
             except (MachineError, MemoryError):
                 raise
             except Exception as error:
                 failures.append(ReadFailure(position, draw, error, traceback.format_exc()))
-                if len(failures) >= MOST_DRAWS:
-                    raise
-                self._detours.add(position, position)
+        raise UnreadableBatch(failures) from failures[-1].error
 
     def close(self) -> None:
         """Ends the stream; a batch that is being read is let finish."""

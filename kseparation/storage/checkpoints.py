@@ -109,6 +109,12 @@ class CheckpointStore:
                 return _load(path, step)
         return None
 
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, where the training returns to before them."""
+        for other, path in self._candidates():
+            if other > step:
+                _remove(path)
+
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, ascending, verified or not."""
         return sorted({step for step, _ in self._candidates()})

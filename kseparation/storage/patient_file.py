@@ -62,6 +62,25 @@ class PatientFile:
         """Puts everything on the disk, as far as it lets."""
         self._try(sync=True)
 
+    def content(self) -> bytes:
+        """Returns all entries, those that wait for the disk too."""
+        with open(self.path, "rb") as file:
+            return file.read(self._safe) + bytes(self._tail)
+
+    def truncate(self, size: int) -> None:
+        """Forgets what follows the first `size` bytes of `content`, the end of an entry; a full disk does not refuse that."""
+        if size < self._safe:
+            os.ftruncate(self._descriptor, size)
+            self._safe, self._tail, self._ends, self._written, self._torn = size, bytearray(), [], 0, False
+            return
+        tail = size - self._safe
+        del self._tail[tail:]
+        self._ends = [end for end in self._ends if end <= tail]
+        if self._written > tail:
+            self._written, self._torn = tail, True
+            os.ftruncate(self._descriptor, size)
+            self._torn = False
+
     def close(self) -> None:
         """Flushes and closes; a warning says how many entries the disk still refuses."""
         if self._descriptor is None:

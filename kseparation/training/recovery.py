@@ -8,6 +8,9 @@ WINDOW_STEPS = 50
 # The limits: rejected steps among so many, and returns among so many.
 SKIPS_WITHIN = 1000
 SHARE_SKIPPED = 0.01
+SHARE_UNREAD = 0.1
+# Validations in a row whose loss is not finite: from here on nothing tells what the training is worth.
+MOST_BAD_VALIDATIONS = 3
 RETURNS_WITHIN = 10_000
 # What a second return does to the learning rate.
 SLOWER = 0.5
@@ -24,6 +27,9 @@ class RecoveryPolicy:
         most_returns: within 10,000 steps.
         strict: ends the training at the first trouble.
         state: of an earlier process, as `state()` gave it.
+
+    Attributes:
+        rate_factor: of the learning rate, 1 until a return halves it.
     """
 
     def __init__(self, most_in_a_row: int = 10, most_returns: int = 3, strict: bool = False, state: Mapping[str, Any] | None = None):
@@ -32,11 +38,20 @@ class RecoveryPolicy:
         self.most_returns = most_returns
         self.strict = strict
         self.skips = list(state.get("skips", []))
+        self.unread = list(state.get("unread", []))
         self.returns = [dict(entry) for entry in state.get("returns", [])]
+        self.rate_factor = float(state.get("rate_factor", 1.0))
+        self.bad_validations = int(state.get("bad_validations", 0))
 
     def state(self) -> dict[str, Any]:
         """Returns what a later process needs, as JSON values."""
-        return {"skips": self.skips, "returns": self.returns}
+        return {
+            "skips": self.skips,
+            "unread": self.unread,
+            "returns": self.returns,
+            "rate_factor": self.rate_factor,
+            "bad_validations": self.bad_validations,
+        }
 
     def rejected(self, step: int, in_a_row: int) -> str:
         """Decides about a rejected step; returns an action.
@@ -60,19 +75,23 @@ class RecoveryPolicy:
         return "roll_back_slower" if recent else "roll_back"
 
     def unreadable(self, step: int) -> str:
-        """Decides about a batch that could not be read and was drawn anew; returns an action."""
-        self.skips = [*self.skips, step]
-        self.skips = [other for other in self.skips if step - SKIPS_WITHIN < other]
-        return "stop" if self.strict or len(self.skips) > max(self.most_in_a_row, SHARE_SKIPPED * SKIPS_WITHIN) else "redraw"
+        """Decides about a batch that could not be read and was drawn anew; returns an action. That costs nothing, so there may be ten times as many as rejected steps."""
+        self.unread = [other for other in self.unread if step - SKIPS_WITHIN < other] + [step]
+        return "stop" if self.strict or len(self.unread) > SHARE_UNREAD * SKIPS_WITHIN else "redraw"
+
+    def validation(self, finite: bool) -> str:
+        """Decides about a validation; returns an action."""
+        self.bad_validations = 0 if finite else self.bad_validations + 1
+        if finite:
+            return "none"
+        return "stop" if self.strict or self.bad_validations >= MOST_BAD_VALIDATIONS else "report"
 
     def returned(self, step: int, to_step: int, action: str) -> None:
-        """Notes a return from `step` to `to_step`."""
-        self.returns.append({"step": step, "to_step": to_step, "slower": action == "roll_back_slower"})
-        self.skips = [other for other in self.skips if other <= to_step]
-
-    def slower_returns(self, step: int) -> int:
-        """Returns how often, of late, the learning rate was halved."""
-        return sum(entry["slower"] for entry in self.returns if step - RETURNS_WITHIN < entry["step"])
+        """Notes a return from `step` to `to_step`; the rejected steps before it are paid for with it."""
+        self.returns.append({"step": step, "to_step": to_step})
+        self.skips = []
+        if action == "roll_back_slower":
+            self.rate_factor *= SLOWER
 
     def earlier_return(self, step: int) -> int | None:
         """Returns the step to which the last return near `step` went, which was in vain; None where there was none."""

@@ -67,7 +67,7 @@ class LogSteps(keras.callbacks.Callback):
         self.every_n_steps = every_n_steps
         self.epochs = epochs
         self.tensorboard = tensorboard
-        self.recent = deque(maxlen=RECENT_STEPS)
+        self.recent = deque(log.last_steps(RECENT_STEPS), maxlen=RECENT_STEPS)
         self.rejected = False
         self._pending = []  # parts of the micro-batches of a step that is not whole
 
@@ -113,12 +113,15 @@ class LogSteps(keras.callbacks.Callback):
         """Whether the last step was the last one of its epoch."""
         return self.step % self.steps_per_epoch == 0
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, course: int) -> None:
         """Forgets the steps after `step`, where the training goes on from an older state."""
         self.step = step
-        self.log.rewind(step)
+        self.log.rewind(step, course)
         self._pending = []
+        self._bar.close()
         self.recent = deque((row for row in self.recent if row["step"] <= step), maxlen=RECENT_STEPS)
+        if self.tensorboard is not None:
+            self.tensorboard.restart(step)
 
     @staticmethod
     def named(parts: dict) -> dict:

@@ -1,7 +1,8 @@
 """States of a training in memory to which it can return."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,11 @@ PROVING_STEPS = 20
 
 @dataclass
 class Snapshot:
-    """All numbers of a training after `step` steps, as `read_state` gives them."""
+    """All numbers of a training after `step` steps, as `read_state` gives them, and what is kept beside them, JSON values."""
 
     step: int
     arrays: Mapping[str, np.ndarray]
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Snapshots:
@@ -27,7 +29,7 @@ class Snapshots:
         keep: number of those kept; at least 2, for the newest is not trusted yet.
     """
 
-    def __init__(self, every_steps: int = 50, keep: int = 3):
+    def __init__(self, every_steps: int = 100, keep: int = 3):
         if every_steps < 1 or keep < 2:
             raise ValueError(f"`every_steps` must be at least 1 and `keep` at least 2. Received: every_steps={every_steps}, keep={keep}")
         self.every_steps = every_steps
@@ -38,15 +40,13 @@ class Snapshots:
         """Whether a state of this step is to be kept. A pure function of the step, so that a resumed training keeps the same ones."""
         return step % self.every_steps == 0 and all(snapshot.step != step for snapshot in self._kept)
 
-    def add(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def add(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any] | None = None) -> None:
         """Keeps a state, and forgets those of later steps, which belong to a course that was left, and the oldest."""
-        self._kept = [snapshot for snapshot in self._kept if snapshot.step < step] + [Snapshot(step, arrays)]
+        self._kept = [snapshot for snapshot in self._kept if snapshot.step < step] + [Snapshot(step, arrays, notes or {})]
         self._kept = self._kept[-self.keep :]
 
-    def before(self, step: int) -> Snapshot | None:
-        """Returns the newest state of a step before `step`, trusted or not: from there a step can be computed again."""
-        older = [snapshot for snapshot in self._kept if snapshot.step < step]
-        return older[-1] if older else None
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def trusted(self, bad_step: int, before: int | None = None) -> Snapshot | None:
         """Returns the newest state from which the training went on long enough before `bad_step`; the oldest where none has.

@@ -1,7 +1,7 @@
 """Steps whose loss lies far above those before them."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,9 +20,8 @@ USUAL = 6.0
 class SpikeDetector:
     """Compares each loss with the median and the median absolute deviation of those before it.
 
-    The z-score is that of the logarithm where all losses are positive, of the loss itself elsewhere. Only finite losses of the usual course enter the history: one value that is
-    not finite would make every later comparison false, and a training that diverges would soon look usual. The state follows from the losses alone, so that after a resume it is made
-    again from the log.
+    The z-score is that of the logarithm where all losses are positive, of the loss itself elsewhere; a loss of exactly zero, as of silence, is passed over. Only finite losses of the usual
+    course enter the history: one value that is not finite would make every later comparison false, and a training that diverges would soon look usual.
 
     Args:
         threshold: z-score of a single loss that is a spike; 0 detects nothing.
@@ -37,16 +36,25 @@ class SpikeDetector:
         self._usual = deque(maxlen=history)
         self._recent = deque(maxlen=run)
 
-    def begin(self, losses: Sequence[float]) -> None:
-        """Forgets everything, and takes in the losses of the steps before, oldest first."""
+    def forget(self) -> None:
+        """Begins anew, as where the loss becomes another one."""
         self._usual.clear()
         self._recent.clear()
-        for loss in losses:
-            self.see(loss)
+
+    def state(self) -> dict[str, list]:
+        """Returns what has been seen as JSON values, exact."""
+        return {"usual": [loss.hex() for loss in self._usual], "recent": [[value.hex() for value in pair] for pair in self._recent]}
+
+    def restore(self, state: Mapping[str, list] | None) -> None:
+        """Takes over what `state` returned; forgets everything where there is nothing."""
+        self.forget()
+        state = state or {}
+        self._usual.extend(float.fromhex(loss) for loss in state.get("usual", ()))
+        self._recent.extend(tuple(float.fromhex(value) for value in pair) for pair in state.get("recent", ()))
 
     def see(self, loss: float) -> str | None:
         """Takes in the loss of a step that was made; returns "spike", "divergence" or None."""
-        if not self.threshold or not np.isfinite(loss):
+        if not self.threshold or not np.isfinite(loss) or loss == 0:
             return None
         score, ratio = self.compare(loss)
         self._recent.append((score, ratio))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from kseparation.errors import TrainingStopped
 from kseparation.training.faults.table import EVENTS
 from kseparation.training.recovery import RecoveryPolicy
 from kseparation.training.run_callbacks import VALIDATION, LogSteps
@@ -14,9 +13,6 @@ from kseparation.training.safety_callbacks import STEP_LOSS, TerminateOnNonFinit
 from kseparation.training.snapshots import Snapshots
 from kseparation.training.spikes import SpikeDetector
 from kseparation.training.state import read_state
-
-# Validations in a row whose loss is not finite: from here on nothing tells what the training is worth.
-MOST_BAD_VALIDATIONS = 3
 
 
 class Turn(Exception):
@@ -33,10 +29,25 @@ class Turn(Exception):
         self.action = action
 
 
+class Stop(Exception):
+    """Leaves `fit` for good.
+
+    Args:
+        message: for whoever reads the end.
+        step: in which trouble showed.
+        sound: whether the state is that of a sound training, so that it can be saved as it is.
+    """
+
+    def __init__(self, message: str, step: int, sound: bool):
+        super().__init__(message)
+        self.step = step
+        self.sound = sound
+
+
 class WatchSteps(keras.callbacks.Callback):
     """Looks at each step: whether it was rejected, whether its loss leaps, whether its batch could be read, and at each validation.
 
-    Comes after `LogSteps` and the guard. Nothing is mended here, for a callback cannot change what `fit` holds: it writes the incident, and raises `Turn` or `TrainingStopped`.
+    Comes after `LogSteps` and the guard. Nothing is mended here, for a callback cannot change what `fit` holds: it writes the incident, and raises `Turn` or `Stop`.
 
     Args:
         steps: counts and logs.
@@ -44,8 +55,8 @@ class WatchSteps(keras.callbacks.Callback):
         detector: of leaps.
         snapshots: of good states.
         policy: decides.
-        record: writes the incident: function of (event, action, step, epoch, reason, state, trace, facts); returns its folder or None.
-        failures: returns what could not be read since the last call.
+        record: writes the incident: function of (event, action, step, epoch, reason, trace, facts); returns its folder or None.
+        failures: returns what could not be read of the steps done since the last call.
     """
 
     def __init__(
@@ -66,12 +77,12 @@ class WatchSteps(keras.callbacks.Callback):
         self.policy = policy
         self.record = record
         self.failures = failures
-        self._bad_validations = 0
         self._epoch = 0
+        self._rejected_before = False
 
     def on_train_begin(self, logs=None):
-        if self.snapshots.before(self.steps.step + 1) is None:
-            self.snapshots.add(self.steps.step, read_state(self.model))
+        if not len(self.snapshots):
+            self._keep()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -79,14 +90,15 @@ class WatchSteps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not self.steps.between_steps:
             return
-        for failure in self.failures():
-            self._meet("unreadable", self.policy.unreadable(self.steps.step), self._words(failure), failure.trace, position=failure.position, draw=failure.draw)
         step, parts = self.steps.step, self.steps.recent[-1]
+        if self._weights_change(step):
+            self.detector.forget()  # of another loss
+        for failure in self.failures():
+            self._meet("unreadable", self.policy.unreadable(step), self._words(failure), failure.trace, position=failure.position, draw=failure.draw)
         if self.steps.rejected:
             self._rejected(step, parts)
             return
-        if self._weights_change(step):
-            self.detector.begin(())  # of another loss
+        self._rejected_before = False
         if leap := self.detector.see(parts[STEP_LOSS]):
             score, ratio = self.detector.compare(parts[STEP_LOSS])
             loss = parts[STEP_LOSS]
@@ -95,16 +107,15 @@ class WatchSteps(keras.callbacks.Callback):
                 reason = f"The losses of the last steps lie far above those before them; the last is {loss:.4g}, {ratio:.3g} times the usual"
             self._meet(leap, self.policy.trouble(step), reason)
         if self.snapshots.is_due(step):
-            self.snapshots.add(step, read_state(self.model))
+            self._keep()
 
     def on_epoch_end(self, epoch, logs=None):
         loss = (logs or {}).get(VALIDATION + STEP_LOSS)
-        if loss is None or np.isfinite(float(loss)):
-            self._bad_validations = 0
-            return
-        self._bad_validations += 1
-        stops = self.policy.strict or self._bad_validations >= MOST_BAD_VALIDATIONS
-        self._meet("validation", "stop" if stops else "report", f"The validation loss after epoch {epoch + 1} is {float(loss)}")
+        if loss is not None and (action := self.policy.validation(bool(np.isfinite(float(loss))))) != "none":
+            self._meet("validation", action, f"The validation loss after epoch {epoch + 1} is {float(loss)}")
+
+    def _keep(self):
+        self.snapshots.add(self.steps.step, read_state(self.model), {"detector": self.detector.state()})
 
     def _weights_change(self, step):
         """Whether a part of the loss begins or rises in this step."""
@@ -125,12 +136,13 @@ class WatchSteps(keras.callbacks.Callback):
         what = f"Of the loss these parts are not finite: {', '.join(bad)}" if bad else "The loss is finite, a gradient or a new weight is not"
         reason = f"{what}; {max(in_a_row, 1)} in a row"
         # Of steps that are left out in a row the first is the evidence.
-        self._meet("non_finite", action, reason, quietly=action == "skip" and in_a_row > 1)
+        quietly, self._rejected_before = action == "skip" and self._rejected_before, True
+        self._meet("non_finite", action, reason, quietly=quietly)
 
     def _meet(self, event, action, reason, trace="", quietly=False, **facts):
         """Keeps the evidence and does what was decided."""
         step = self.steps.step
-        folder = None if quietly else self.record(event, action, step, self._epoch, reason, read_state(self.model), trace, facts)
+        folder = None if quietly else self.record(event, action, step, self._epoch, reason, trace, facts)
         optimizer = self.model.optimizer
         counts = {"skipped_steps": int(optimizer.skipped_steps), "skipped_in_a_row": int(optimizer.skipped_in_a_row)}
         named = {} if event == "validation" else self.steps.named(self.steps.recent[-1])
@@ -139,7 +151,9 @@ class WatchSteps(keras.callbacks.Callback):
             where = f"; the evidence: {folder}" if folder else ""
             print(f"step {step}: {EVENTS[event]}. {reason} -> {action.replace('_', ' ')}{where}", file=sys.stderr, flush=True)
         if action == "stop":
-            raise TrainingStopped(self._end(reason, folder))
+            # A rejected step changed nothing; many of them, or a leap, tell of weights that cannot be trusted.
+            sound = event in ("unreadable", "validation") or event == "non_finite" and self.policy.strict
+            raise Stop(self._end(reason, folder), step, sound)
         if action.startswith("roll_back"):
             raise Turn(step, action)
 
@@ -147,4 +161,4 @@ class WatchSteps(keras.callbacks.Callback):
         returns = len(self.policy.returns)
         before = f" It had returned to an older state {returns} times." if returns else ""
         cause = f" Find the cause: kseparation replay --incident={folder}" if folder else ""
-        return f"Training stopped: {reason[0].lower()}{reason[1:]}.{before} Rejected steps changed no weight.{cause}"
+        return f"Training stopped: {reason[0].lower()}{reason[1:]}.{before}{cause}"

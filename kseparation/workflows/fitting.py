@@ -1,5 +1,6 @@
 """The training proper: calls of `fit`, and what happens between them."""
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,23 +10,27 @@ import keras
 
 from kseparation.config.records import RunConfig
 from kseparation.data import Detours, SegmentBatches, SegmentStream, ValidationSegments
+from kseparation.data.segment_stream import UnreadableBatch
 from kseparation.errors import KSeparationError, TrainingStopped
 from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training import TerminateOnNonFinite
 from kseparation.training.faults import Injection
 from kseparation.training.feeding import fit_input
 from kseparation.training.interruption import Interruption
-from kseparation.training.recovery import SLOWER, WINDOW_STEPS, RecoveryPolicy
-from kseparation.training.run_callbacks import RECENT_STEPS, KeepBest, LogSteps, SaveCheckpoint
+from kseparation.training.recovery import WINDOW_STEPS, RecoveryPolicy
+from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint
 from kseparation.training.run_log import RunLog
 from kseparation.training.snapshots import PROVING_STEPS, Snapshot, Snapshots
 from kseparation.training.spikes import SpikeDetector
 from kseparation.training.state import write_state
 from kseparation.training.tensorboard import tensorboard_scalars
 from kseparation.training.validation_set import ValidationSet
-from kseparation.training.watch_steps import Turn, WatchSteps
+from kseparation.training.watch_steps import Stop, Turn, WatchSteps
 from kseparation.training.weight_averaging import ValidateAveragedWeights
 from kseparation.workflows.incident_record import IncidentRecord
+
+# Batches that TensorFlow may have taken before they are trained on.
+READ_AHEAD = 4
 
 
 class Fitting:
@@ -70,6 +75,7 @@ class Fitting:
         self.policy = RecoveryPolicy(training.max_skipped_in_a_row, safety.most_returns, strict, progress.get("recovery"))
         self.snapshots = Snapshots(safety.snapshot_every_steps, safety.keep_snapshots)
         self.detector = SpikeDetector(safety.spike_threshold)
+        self.detector.restore(progress.get("detector"))
         self.guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row, validation=False)
         self.best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, judged_by, progress)
         self.facts = dict(facts)
@@ -89,18 +95,16 @@ class Fitting:
             raise TrainingStopped(f"{progress['stopped']} It had come to its end, and nothing was trained now. Begin another run: --resume=never, or another folder.")
         logging = self.config.logging
         with (
-            RunLog(self.folder, self.first_step) as log,
+            RunLog(self.folder, self.first_step, len(self.policy.returns)) as log,
             tensorboard_scalars(self.folder / "tensorboard", logging.tensorboard, self.first_step) as tensorboard,
             Interruption() as interruption,
         ):
             self._say_resumed(log)
-            self.log = log
             steps = self.steps = LogSteps(
                 log, training.steps_per_epoch, training.accumulate_steps, self.first_step, logging.every_n_steps, training.epochs, tensorboard
             )
             self.injection.steps = steps
-            self.detector.begin(log.last_losses(RECENT_STEPS))
-            record = IncidentRecord(self)
+            record = self.record = IncidentRecord(self)
             watch = WatchSteps(steps, self.guard, self.detector, self.snapshots, self.policy, record.write, self._take_failures)
             self.saving = SaveCheckpoint(self.store, log, steps, self.best, interruption, self._facts, tensorboard)
             callbacks = [ValidateAveragedWeights(), steps, self.guard, watch, self.best, self.saving, self.injection]
@@ -122,7 +126,7 @@ class Fitting:
         print(words, file=sys.stderr)
 
     def _facts(self):
-        return {**self.facts, "recovery": self.policy.state(), "detours": self.detours.windows()}
+        return {**self.facts, "recovery": self.policy.state(), "detours": self.detours.windows(), "detector": self.detector.state()}
 
     def _all_legs(self, callbacks):
         while True:
@@ -133,32 +137,43 @@ class Fitting:
                 return
             except Turn as turn:
                 self._return(turn)
-            except TrainingStopped as stop:
-                message = f"{stop} The state is saved in {self.store.folder / str(self.steps.step)}."
-                self.saving.save(stopped=message)
-                refusal = self.saving.disk.refusal
-                raise TrainingStopped(f"{stop} The state is lost: {refusal}." if refusal else message) from None
+            except Stop as stop:
+                self._stop(stop)
 
     def _return(self, turn):
         """Goes back to an older state, from which `fit` is called again."""
         accumulate = self.config.training.accumulate_steps
         state = self._state_to_return_to(turn.step)
-        write_state(self.model, state.arrays)
         self.policy.returned(turn.step, state.step, turn.action)
-        rate = self.model.optimizer.recoverable_rate
-        factor = SLOWER ** self.policy.slower_returns(turn.step)
-        if factor != 1.0:
-            rate.change(factor, int(self.model.optimizer.iterations))
         first, last = max(state.step, turn.step - 1 - WINDOW_STEPS), turn.step - 1 + WINDOW_STEPS
         self.detours.add(first * accumulate, (last + 1) * accumulate - 1)
-        self.steps.rewind(state.step)
-        self.snapshots.add(state.step, state.arrays)
-        self.detector.begin(self.log.last_losses(RECENT_STEPS))
+        self._set(state)
+        rate = self.model.optimizer.recoverable_rate
+        factor = self.policy.rate_factor
+        if turn.action == "roll_back_slower" or float(rate.factor) != factor:
+            rate.change(factor, int(self.model.optimizer.iterations))
         epoch = state.step // self.config.training.steps_per_epoch
-        self.log.event("recovery", turn.step, epoch, action=turn.action, to_step=state.step, rate_factor=factor, left=True)
+        self.steps.log.event("recovery", turn.step, epoch, action=turn.action, to_step=state.step, rate_factor=factor)
         self.saving.save()
         slower = f", at {factor:g} times the learning rate" if factor != 1.0 else ""
         print(f"returned from step {turn.step} to step {state.step}{slower}; other examples up to step {last + 1}", file=sys.stderr, flush=True)
+
+    def _set(self, state):
+        """Goes on from an older state. A kill at any moment here leaves a checkpoint at or before it and a log that reaches there."""
+        write_state(self.model, state.arrays)
+        self.store.drop_after(state.step)
+        self.steps.rewind(state.step, len(self.policy.returns))
+        self.snapshots.add(state.step, state.arrays, state.notes)
+        self.detector.restore(state.notes.get("detector"))
+
+    def _stop(self, stop):
+        """Saves what the training can go on from, and ends it."""
+        if not stop.sound:
+            self._set(self._state_to_return_to(stop.step))
+        words = f"{stop} The state of step {self.steps.step} is saved in {self.store.folder / str(self.steps.step)}."
+        self.saving.save(stopped=words)
+        refusal = self.saving.disk.refusal
+        raise TrainingStopped(f"{stop} The state is lost: {refusal}." if refusal else words) from None
 
     def _state_to_return_to(self, step):
         """The newest state that has proven itself: in memory, else on the disk, else the oldest in memory."""
@@ -171,17 +186,24 @@ class Fitting:
                 checkpoint = load_checkpoint(self.store.folder / str(older))
             except KSeparationError:
                 continue  # damaged
-            return Snapshot(checkpoint.step, checkpoint.arrays)
+            return Snapshot(checkpoint.step, checkpoint.arrays, checkpoint.progress)
         return state or self.snapshots.trusted(step)  # where there is none older, the same again
 
     def _take_failures(self):
-        """What could not be read for the steps done so far; batches that were read ahead come later."""
-        self._failed_reads.extend(self._source.failures)
-        self._source.failures.clear()
+        """What could not be read for the steps done so far, which is drawn anew from now on; batches that were read ahead come later."""
+        with contextlib.suppress(IndexError):
+            while True:  # a thread of the backend may add to it meanwhile
+                self._failed_reads.append(self._source.failures.popleft())
         done = self.steps.step * self.config.training.accumulate_steps
         due = [failure for failure in self._failed_reads if failure.position < done]
         self._failed_reads = [failure for failure in self._failed_reads if failure.position >= done]
+        for failure in due:
+            self.detours.add(failure.position, failure.position)
         return due
+
+    def batches_of(self, positions):
+        """Returns the batches of these positions that were handed out last, by position; older ones are missing."""
+        return {position: batch for position, batch in list(self._source.handed_out) if position in positions} if self._source is not None else {}
 
     def _leg(self, callbacks, epoch, done, end):
         training, data = self.config.training, self.config.data
@@ -199,7 +221,8 @@ class Fitting:
 
         self.model.set_micro_batches(epoch * self.batches_per_epoch + first_batch)
         self._failed_reads = []
-        with SegmentStream(self.batches, self.batches_per_epoch, epoch, data.workers, first_batch, self.detours) as self._source:
+        keep = training.accumulate_steps + READ_AHEAD
+        with SegmentStream(self.batches, self.batches_per_epoch, epoch, data.workers, first_batch, self.detours, keep) as self._source:
             try:
                 self.model.fit(
                     fit_input(remembering(self._source), shapes),
@@ -211,13 +234,22 @@ class Fitting:
                     shuffle=False,
                     verbose=0,
                 )
-            except (KSeparationError, Turn):  # a stop, a return or a full disk, whatever was read ahead meanwhile
+            except (KSeparationError, Turn, Stop):  # a stop, a return or a full disk, whatever was read ahead meanwhile
                 raise
             except Exception:
                 # TensorFlow hides what went wrong in reading behind an error of its own.
                 for error in (*errors, *self.validation.failures):
-                    raise error from None
+                    raise (self._nothing_to_read(error) if isinstance(error, UnreadableBatch) else error) from None
                 raise
+
+    def _nothing_to_read(self, unreadable):
+        """Keeps the evidence where no draw of a batch can be read, and returns the error that ends the training."""
+        last = unreadable.failures[-1]
+        step, epoch = self.steps.step, self.steps.step // self.config.training.steps_per_epoch
+        reason = f"Batch {last.position} of the run could not be read, nor could the {len(unreadable.failures) - 1} drawn in its place: {last.error}".rstrip(".")
+        self.record.write("unreadable", "stop", step, epoch, reason, last.trace, {"position": last.position, "draw": last.draw})
+        self.steps.log.event("fault", step, epoch, event="unreadable", action="stop", position=last.position, draw=last.draw)
+        return last.error
 
 
 def _legs(first_step, steps_per_epoch, epochs):

@@ -10,8 +10,11 @@ import numpy as np
 import kseparation
 from kseparation.config.loading import dump_config
 from kseparation.errors import KSeparationError
+from kseparation.training.examination import examine_step
 from kseparation.training.incidents import Incident, write_incident
 from kseparation.training.safe_ladder import safe_ladder
+from kseparation.training.state import read_state
+from kseparation.training.weight_averaging import averaged_weights
 from kseparation.workflows.environment import describe_environment
 
 
@@ -25,13 +28,13 @@ class IncidentRecord:
     def __init__(self, fitting):
         self.fitting = fitting
 
-    def write(self, event, action, step, epoch, reason, state, trace, facts) -> Path | None:
+    def write(self, event, action, step, epoch, reason, trace, facts) -> Path | None:
         """Writes the folder of one incident; returns it, or None where there are enough of them or the disk refuses it, which is said."""
         fitting = self.fitting
         model, optimizer = fitting.model, fitting.model.optimizer
         micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
         plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
-        before = fitting.snapshots.before(step)
+        before, state = fitting.snapshots.trusted(step), read_state(model)
         record, scales = optimizer.record, model.activations
         dropout = getattr(model, "dropout", 0.0)
         rungs = safe_ladder(fitting.config, dropout if isinstance(dropout, float) else 0.0)
@@ -55,6 +58,7 @@ class IncidentRecord:
                 "version": kseparation.__version__,
                 "backend": keras.backend.backend(),
                 "detours": fitting.detours.windows(),
+                "detector": before.notes.get("detector") if before else None,
                 "recovery": fitting.policy.state(),
                 "environment": describe_environment(),
                 **facts,
@@ -74,14 +78,16 @@ class IncidentRecord:
         return [{"position": position, "draw": self.fitting.detours.draw(position)} for position in range((step - 1) * accumulate, step * accumulate)]
 
     def _batches(self, micro_batches):
-        """Plan and sound of the batches, read again: they are pure functions of their place."""
+        """Plan and sound of the batches: those that were trained on, or else read again, for they are pure functions of their place."""
         plan, arrays = [], {}
+        handed_out = self.fitting.batches_of([batch["position"] for batch in micro_batches])
         for number, batch in enumerate(micro_batches):
             place = divmod(batch["position"], self.fitting.batches_per_epoch)
             examples = self.fitting.batches.plan(*place, batch["draw"])
             plan.append([[self._choice(choice) for choice in example] for example in examples])
             try:
-                arrays[f"mixtures_{number}"], arrays[f"stems_{number}"] = self.fitting.batches.batch(*place, batch["draw"])
+                sound = handed_out.get(batch["position"]) or self.fitting.batches.batch(*place, batch["draw"])
+                arrays[f"mixtures_{number}"], arrays[f"stems_{number}"] = sound
             except Exception:  # what could not be read before
                 continue
         return plan, arrays
@@ -92,11 +98,11 @@ class IncidentRecord:
         return {**dataclasses.asdict(choice), "song": song.name, "file": file and str(file)}
 
     def _bad_validation(self):
-        """The first batch of the validation that is not finite, if there is one."""
-        segments = self.fitting.validation.batches
-        for index in range(len(segments)):
-            mixtures, stems = segments[index]
-            if not (np.isfinite(mixtures).all() and np.isfinite(stems).all()):
-                return [{"validation_batch": index}], {"mixtures_0": mixtures, "stems_0": stems}
-        mixtures, stems = segments[0]
-        return [], {"mixtures_0": mixtures, "stems_0": stems}
+        """The first batch of the validation whose loss is not finite, computed as the validation did."""
+        segments, model = self.fitting.validation.batches, self.fitting.model
+        with averaged_weights(model):
+            for index in range(len(segments)):
+                mixtures, stems = segments[index]
+                if not np.isfinite(examine_step(model, mixtures, stems, training=False).loss):
+                    return [{"validation_batch": index}], {"mixtures_0": mixtures, "stems_0": stems}
+        return [], {}

@@ -62,6 +62,8 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
     facts = read_json(folder / FACTS)
     config = load_config(folder / CONFIG)
     check_components(config)
+    if facts["event"] == "validation" and not (folder / BATCH).is_file():
+        raise UserError(f"The incident `{folder}` holds no batch: none of the validation gave a bad loss when it was looked for. There is nothing to replay.")
     if facts["event"] == "unreadable":
         diagnosis = Diagnosis("data", f"{facts['reason']}.".replace("..", "."), tried=["read the report: the batch could not be read"])
         return _finish(folder, facts, diagnosis, keras.backend.backend())
@@ -106,13 +108,14 @@ def _evidence(folder, facts, config, injection, from_steps_before):
     arrays = read_arrays(folder / BATCH)
     stored = [(arrays[f"mixtures_{number}"], arrays[f"stems_{number}"]) for number in range(len(arrays) // 2)]
     losses = [{name: value if name == "step" else float.fromhex(value) for name, value in row.items()} for row in facts["losses"]]
-    evidence = Evidence(facts["event"], facts["step"], stored, None, read_arrays(folder / AT), losses)
+    threshold = config.safety.spike_threshold
+    evidence = Evidence(facts["event"], facts["step"], stored, None, read_arrays(folder / AT), losses, facts.get("detector"), threshold)
     before_step = facts["before_step"]
     if facts["event"] == "validation" or before_step is None:
         return evidence
     before = read_arrays(folder / BEFORE)
     if from_steps_before is not None and facts["step"] - before_step < from_steps_before:
-        before_step, before = _older_state(folder, facts["step"] - from_steps_before)
+        before_step, before, evidence.detector = _older_state(folder, facts["step"] - from_steps_before, len(facts["recovery"]["returns"]))
     try:
         dataset = build_dataset(config)
         batches = SegmentBatches(
@@ -130,13 +133,14 @@ def _evidence(folder, facts, config, injection, from_steps_before):
     return evidence
 
 
-def _older_state(folder, step):
+def _older_state(folder, step, returns):
+    """The newest checkpoint of the same course at or before a step: its step, state and what the detector had seen."""
     store = CheckpointStore(folder.parent.parent / CHECKPOINTS)
-    older = [other for other in store.steps() if other <= step]
-    if not older:
-        raise UserError(f"`--from_steps_before` needs a checkpoint of step {step} or before. Received: a run with checkpoints of steps {store.steps() or 'none'}. Ask for fewer steps.")
-    checkpoint = load_checkpoint(store.folder / str(older[-1]))
-    return checkpoint.step, checkpoint.arrays
+    for older in reversed([other for other in store.steps() if other <= step]):
+        checkpoint = load_checkpoint(store.folder / str(older))
+        if len(checkpoint.progress["recovery"]["returns"]) <= returns:
+            return checkpoint.step, checkpoint.arrays, checkpoint.progress.get("detector")
+    raise UserError(f"`--from_steps_before` needs a checkpoint of step {step} or before. Received: a run with checkpoints of steps {store.steps() or 'none'}. Ask for fewer steps.")
 
 
 def _finish(folder, facts, diagnosis, backend, dtype=None):

@@ -26,7 +26,7 @@ from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training.faults import Injection
 from kseparation.training.incidents import INCIDENTS
-from kseparation.training.run_log import METRICS_FILE, RunLog, last_step
+from kseparation.training.run_log import METRICS_FILE, RunLog, last_step, rows_of_the_course
 from kseparation.training.state import write_state
 from kseparation.workflows.build import (
     build_augmentations,
@@ -248,7 +248,7 @@ def _write_report(folder, summary):
     packages = environment.pop("packages")
     data = ReportData(
         title=folder.name,
-        history=read_json_lines(folder / METRICS_FILE),
+        history=rows_of_the_course(read_json_lines(folder / METRICS_FILE)),
         facts={"Run": summary, "Environment": {**environment, **packages}},
         config_text=(folder / CONFIG_FILE).read_text(encoding="utf-8"),
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kseparation.data import Detours, SegmentBatches, TrackFolder
-from kseparation.data.segment_stream import MOST_DRAWS, SegmentStream
+from kseparation.data.segment_stream import MOST_DRAWS, SegmentStream, UnreadableBatch
 from kseparation.errors import MachineError
 from tests.songs import SAMPLE_RATE, STEMS, write_songs
 
@@ -43,19 +43,21 @@ def test_other_examples_are_drawn_each_time_and_the_same_ones_again(tmp_path) ->
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_that_cannot_be_read_is_drawn_anew_and_told_in_its_turn(workers: int) -> None:
     detours = Detours()
-    with SegmentStream(Batches({(12, 0), (12, 1)}), 10, 1, workers, detours=detours) as stream:
+    with SegmentStream(Batches({(12, 0), (12, 1)}), 10, 1, workers, detours=detours, keep=2) as stream:
         assert [next(stream) for _ in range(2)] == [(10, 0), (11, 0)]
         assert not stream.failures
         assert [next(stream) for _ in range(2)] == [(12, 2), (13, 0)]
     assert [(failure.position, failure.draw, str(failure.error)) for failure in stream.failures] == [(12, 0, "bad"), (12, 1, "bad")]
     assert "in batch\n    raise self.error" in stream.failures[0].trace
-    assert detours.windows() == [[12, 12], [12, 12]]
+    assert detours.windows() == []  # whoever trains on it adds it
+    assert stream.handed_out[-1] == (13, (13, 0)) and len(stream.handed_out) == 2
 
 
 def test_what_no_draw_can_read_ends_the_training() -> None:
     bad = {(2, draw) for draw in range(MOST_DRAWS)}
-    with SegmentStream(Batches(bad), 10, workers=0, detours=Detours()) as stream, pytest.raises(ValueError, match="bad"):
+    with SegmentStream(Batches(bad), 10, workers=0, detours=Detours()) as stream, pytest.raises(UnreadableBatch, match="bad") as caught:
         [next(stream) for _ in range(3)]
+    assert [failure.draw for failure in caught.value.failures] == [0, 1, 2]
 
 
 def test_a_fault_of_the_machine_is_not_drawn_around() -> None:

@@ -144,3 +144,18 @@ def test_a_full_disk(tmp_path, caplog):
         assert file.waiting == 0 and (disk / "a.log").read_text() == "".join(lines)
         assert len(warnings(caplog)) == 2
         assert "No space left on device" in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize("flushed", [0, 2, 4])
+@pytest.mark.parametrize("kept", [1, 3])
+def test_the_end_can_be_forgotten_wherever_it_lies(tmp_path, flushed: int, kept: int) -> None:
+    with PatientFile(tmp_path / "a.log") as file:
+        for number in range(4):
+            file.write(f"entry {number}\n")
+            if number + 1 == flushed:
+                file.flush()
+        file.truncate(8 * kept)
+        assert file.content() == b"".join(b"entry %d\n" % number for number in range(kept))
+        file.write("new\n")
+        assert file.content().endswith(b"new\n")
+    assert (tmp_path / "a.log").read_text() == "".join(f"entry {number}\n" for number in range(kept)) + "new\n"

@@ -10,8 +10,10 @@ def test_a_hundredth_of_a_thousand_steps_may_be_left_out() -> None:
     policy = RecoveryPolicy()
     assert {policy.rejected(step, 1) for step in range(50, 5000, 100)} == {"skip"}
     policy = RecoveryPolicy()
-    found = [policy.rejected(step, 1) for step in range(50, 1000, 80)]
-    assert found == ["skip"] * 10 + ["roll_back"] * 2
+    found = [policy.rejected(step, 1) for step in range(50, 900, 80)]
+    assert found == ["skip"] * 10 + ["roll_back"]
+    policy.returned(850, 800, "roll_back")
+    assert policy.rejected(860, 1) == "skip"  # the ten are paid for
 
 
 def test_returns_become_slower_and_end() -> None:
@@ -21,8 +23,10 @@ def test_returns_become_slower_and_end() -> None:
         if found[-1] != "stop":
             policy.returned(step, step - 50, found[-1])
     assert found == ["roll_back", "roll_back_slower", "roll_back_slower", "stop"]
-    assert policy.slower_returns(1300) == 2
-    assert policy.trouble(10_000 + 900) == "roll_back" and policy.slower_returns(20_000) == 0
+    assert policy.rate_factor == 0.25
+    assert policy.trouble(10_000 + 900) == "roll_back"
+    policy.returned(10_900, 10_800, "roll_back")
+    assert policy.rate_factor == 0.25  # a rate that was too high stays so
 
 
 def test_a_return_in_vain_leads_further_back() -> None:
@@ -38,9 +42,17 @@ def test_strict_ends_at_the_first_trouble() -> None:
     assert (policy.rejected(5, 1), policy.trouble(6), policy.unreadable(7)) == ("stop",) * 3
 
 
-def test_batches_that_cannot_be_read_have_the_limit_of_rejected_steps() -> None:
+def test_a_tenth_of_the_batches_may_be_unreadable() -> None:
     policy = RecoveryPolicy()
-    assert [policy.unreadable(step) for step in range(11)] == ["redraw"] * 10 + ["stop"]
+    assert {policy.unreadable(step) for step in range(0, 2000, 10)} == {"redraw"}
+    assert [policy.unreadable(step) for step in (1995, 1996)] == ["stop", "stop"]
+
+
+def test_the_third_bad_validation_in_a_row_is_the_end() -> None:
+    policy = RecoveryPolicy()
+    assert [policy.validation(finite) for finite in (False, False, True, False, False)] == ["report", "report", "none", "report", "report"]
+    assert RecoveryPolicy(state=policy.state()).validation(False) == "stop"
+    assert RecoveryPolicy(strict=True).validation(False) == "stop"
 
 
 def test_a_resume_does_not_reset_the_limits() -> None:
@@ -48,5 +60,6 @@ def test_a_resume_does_not_reset_the_limits() -> None:
     policy.rejected(20, 1)
     policy.returned(90, 50, policy.trouble(90))
     later = RecoveryPolicy(most_returns=1, state=policy.state())
-    assert later.state() == policy.state() == {"skips": [20], "returns": [{"step": 90, "to_step": 50, "slower": False}]}
+    assert later.state() == policy.state()
+    assert policy.state() == {"skips": [], "unread": [], "returns": [{"step": 90, "to_step": 50}], "rate_factor": 1.0, "bad_validations": 0}
     assert later.trouble(95) == "stop"

@@ -53,15 +53,19 @@ def test_a_return_forgets_the_steps_after_it(tmp_path: Path) -> None:
             log.step(step, {"total": float(step)})
             log.event("train", step, 0, loss=float(step))
             steps.recent.append({"step": step, "total": float(step)})
-        log.event("fault", 5, 0, event="spike")
+        steps.on_epoch_begin(0)
         steps.step = 5
-        steps.rewind(3)
+        steps.rewind(3, 1)
         assert steps.step == 3 and [row["step"] for row in steps.recent] == [1, 2, 3]
         log.step(4, {"total": 9.0})
-        assert log.last_losses(2) == [3.0, 9.0]
+        log.event("train", 4, 0, loss=9.0)
+        assert log.last_steps(2) == [{"step": 3, "total": 3.0}, {"step": 4, "total": 9.0}]
     assert logged(tmp_path) == [1, 2, 3, 9]
     events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["kind"], row["step"], row.get("left")) for row in events] == [("train", 1, None), ("train", 2, None), ("train", 3, None), ("fault", 5, True)]
+    assert [(row["step"], row.get("course")) for row in events] == [*((step, None) for step in range(1, 6)), (4, 1)]
+    with RunLog(tmp_path, 3, course=1) as log:
+        assert LogSteps(log, 10, 1, 3, 1, 1).recent[-1] == {"step": 3, "total": 3.0}
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5]
 
 
 def test_an_epoch_leaves_models_and_a_checkpoint(tmp_path: Path) -> None:

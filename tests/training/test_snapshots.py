@@ -12,7 +12,7 @@ def filled(*steps, **arguments):
 
 def test_the_last_few_are_kept() -> None:
     snapshots = filled(0, 50, 100, 150)
-    assert [snapshots.before(step) and snapshots.before(step).step for step in (50, 51, 120, 999)] == [None, 50, 100, 150]
+    assert len(snapshots) == 3 and [snapshots.trusted(step).step for step in (71, 121, 171)] == [50, 100, 150]
     assert snapshots.is_due(200) and not snapshots.is_due(150) and not snapshots.is_due(201)
 
 
@@ -27,8 +27,8 @@ def test_a_state_is_trusted_when_the_training_went_on_from_it() -> None:
 
 def test_states_of_a_course_that_was_left_are_forgotten() -> None:
     snapshots = filled(50, 100, 150)
-    snapshots.add(60, {})
-    assert snapshots.before(999).step == 60 and snapshots.before(60).step == 50
+    snapshots.add(60, {}, {"a": 1})
+    assert snapshots.trusted(999).step == 60 and snapshots.trusted(999).notes == {"a": 1} and snapshots.trusted(60).step == 50
 
 
 @pytest.mark.parametrize("arguments", [{"every_steps": 0}, {"keep": 1}])

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -51,12 +53,21 @@ def test_the_first_steps_are_not_judged_and_zero_switches_it_off() -> None:
     assert alarms(np.r_[np.ones(100), 1e9], threshold=0.0) == []
 
 
-def test_the_state_follows_from_the_losses_alone() -> None:
+def test_the_state_survives_as_json() -> None:
     losses = course()
-    whole, later = SpikeDetector(), SpikeDetector()
+    losses[100], losses[299] = losses[100] * 1e6, 9.0
+    whole = SpikeDetector()
     for loss in losses:
         whole.see(loss)
-    later.begin(losses)
-    assert later.compare(1.0) == whole.compare(1.0)
-    later.begin([])
+    later = SpikeDetector()
+    later.restore(json.loads(json.dumps(whole.state())))
+    assert later.compare(1.0) == whole.compare(1.0) and later.state() == whole.state()
+    later.restore(None)
     assert later.compare(1e9) == (0.0, 1.0)
+
+
+def test_silence_is_passed_over() -> None:
+    """A loss of exactly zero has no logarithm; without it the scatter would be measured on another scale."""
+    losses = course(600, scatter=0.8)
+    losses[::50] = 0.0
+    assert alarms(losses) == []

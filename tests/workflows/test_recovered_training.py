@@ -15,7 +15,7 @@ from kseparation.storage import atomic
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.run_callbacks import LogSteps
-from kseparation.training.run_log import RunLog
+from kseparation.training.run_log import RunLog, rows_of_the_course
 from kseparation.training.watch_steps import WatchSteps
 from kseparation.workflows.train import train
 from tests.faulty_run import STEP, run_with
@@ -45,10 +45,12 @@ def test_a_return_leaves_one_line_for_each_step_and_the_story_beside_it(tmp_path
     assert steps_logged(found.run) == list(range(1, 61))
     assert max(float.fromhex(line.split("total=")[1].split(" ")[0]) for line in (found.run / "losses.log").read_text().splitlines()) < 100
     fault, recovery = rows(found.run, "fault", "recovery")
-    assert (fault["step"], fault["event"], fault["action"], fault["left"]) == (STEP, "spike", "roll_back", True)
+    assert (fault["step"], fault["event"], fault["action"]) == (STEP, "spike", "roll_back")
     assert (recovery["step"], recovery["to_step"], recovery["rate_factor"]) == (STEP, 10, 1.0)
-    trained = [row["step"] for row in rows(found.run, "train")]
-    assert trained == sorted(set(trained)) == list(range(1, 61))
+    trained = [(row.get("course", 0), row["step"]) for row in rows(found.run, "train")]
+    assert trained == [*((0, step) for step in range(1, STEP + 1)), *((1, step) for step in range(11, 61))]
+    of_the_course = rows_of_the_course([json.loads(line) for line in (found.run / "metrics.jsonl").read_text().splitlines()])
+    assert [row["step"] for row in of_the_course if row["kind"] == "train"] == list(range(1, 61))
     summary = read_json(found.run / "summary.json")
     assert (summary["returns"], summary["incidents"], summary["skipped_steps"]) == (1, 1, 0)
     progress = CheckpointStore(found.run / "checkpoints").load_latest().progress
@@ -83,6 +85,8 @@ def test_a_kill_after_a_return_changes_nothing(tmp_path: Path, monkeypatch: pyte
 def test_the_second_return_halves_the_learning_rate(tmp_path: Path) -> None:
     found = run_with("loss_divergence", tmp_path, ["inject=[{name: loss_divergence, step: 36, steps: 1}]", "safety.most_returns=2"], replayed=False)
     assert found.stopped is not None and "It had returned to an older state 2 times." in found.stopped
+    # What it can go on from is the state before the trouble, not that after it.
+    assert CheckpointStore(found.run / "checkpoints").load_latest().step == 10 and "The state of step 10 is saved in" in found.stopped
     recoveries = rows(found.run, "recovery")
     assert [row["rate_factor"] for row in recoveries] == [1.0, 0.5]
     rates = {row["step"]: row["lr"] for row in rows(found.run, "train")}
@@ -93,7 +97,7 @@ def test_strict_stops_at_the_first_trouble_and_goes_on_when_asked_again(tmp_path
     config = tiny_config(tmp_path, model=LINEAR, steps_per_epoch=6)
     with monkeypatch.context() as patch:
         poison(patch, 2, 1)
-        with pytest.raises(TrainingStopped, match="Training stopped: of the loss these parts are not finite.*kseparation replay --incident=.*incidents/3 The state is saved in .*checkpoints/3"):
+        with pytest.raises(TrainingStopped, match="Training stopped: of the loss these parts are not finite.*kseparation replay --incident=.*incidents/3 The state of step 3 is saved in .*checkpoints/3"):
             train(config, run_dir=tmp_path / "run", strict=True)
     assert train(config, run_dir=tmp_path / "run").summary["steps"] == 12
 
@@ -195,3 +199,78 @@ def test_another_backend_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) 
     store.save(newest.step, newest.arrays, newest.progress | {"backend": "another"})
     train(tiny_config(tmp_path, model=LINEAR, epochs=2), run_dir=tmp_path / "run", allow=["training.epochs"])
     assert f"trained with another before, goes on with {keras.backend.backend()}: the same training, but not bit for bit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["drop_after", "save"])
+def test_a_kill_within_a_return_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Between two of its parts: later checkpoints deleted, log cut back, new checkpoint written."""
+    expected = run_with("loss_spike", tmp_path / "undisturbed", replayed=False).run
+
+    class Killed(Exception):
+        pass
+
+    def kill(self, *arguments, **keywords):
+        if len(dropped) == 1:
+            dropped.append("killed")
+            raise Killed
+        return sound(self, *arguments, **keywords)
+
+    dropped, sound, drop = [], getattr(CheckpointStore, place), CheckpointStore.drop_after
+
+    def drop_after(self, step):
+        drop(self, step)
+        dropped.append(step)
+        if place == "drop_after" and len(dropped) == 1:
+            dropped.append("killed")
+            raise Killed
+
+    monkeypatch.setattr(CheckpointStore, "drop_after", drop_after)
+    if place == "save":
+        monkeypatch.setattr(CheckpointStore, "save", kill)
+    with pytest.raises(Killed):
+        run_with("loss_spike", tmp_path / "killed", replayed=False)
+    assert "killed" in dropped
+    run_with("loss_spike", tmp_path / "killed", replayed=False)
+    assert (tmp_path / "killed" / "run" / "losses.log").read_bytes() == (expected / "losses.log").read_bytes()
+
+
+def test_a_part_that_began_is_no_leap_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = ["loss=[{name: waveform_l1, weight: 0.01}, {name: multi_resolution_complex_stft, windows: [256, 128], hop_samples: 64, minimum_fft_size: 1, start_step: 40}]"]
+    write, pending = RunLog.step, [50]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def step(self, step, parts):
+        write(self, step, parts)
+        if step in pending:
+            pending.remove(step)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunLog, "step", step)
+    config = tiny_config(tmp_path, late, model=LINEAR, epochs=1, steps_per_epoch=70)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run_dir=tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert train(config, run_dir=tmp_path / "run").summary["returns"] == 0
+
+
+def test_batches_that_were_read_ahead_and_never_trained_on_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = SegmentBatches.batch
+
+    def batch(self, epoch, index, draw=0):
+        if (epoch, index, draw) == (0, 5, 0):
+            raise OSError(5, "Input/output error", "song.wav")
+        return sound(self, epoch, index, draw)
+
+    monkeypatch.setattr(SegmentBatches, "batch", batch)
+    losses = []
+    for workers in (0, 1, 4):
+        config = tiny_config(tmp_path, [f"data.workers={workers}"], model=LINEAR, epochs=1, steps_per_epoch=5)
+        train(config, run_dir=tmp_path / f"run{workers}")
+        assert rows(tmp_path / f"run{workers}", "fault") == []
+        longer = tiny_config(tmp_path, [f"data.workers={workers}"], model=LINEAR, epochs=2, steps_per_epoch=5)
+        train(longer, run_dir=tmp_path / f"run{workers}", allow=["training.epochs"])
+        assert rows(tmp_path / f"run{workers}", "fault") == []  # epoch 1 has batches of its own
+        losses.append((tmp_path / f"run{workers}" / "losses.log").read_bytes())
+    assert len(set(losses)) == 1

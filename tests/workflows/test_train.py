@@ -221,7 +221,7 @@ def test_bad_steps_without_end_end_the_training_with_code_4(tmp_path: Path, monk
     words = capsys.readouterr().err
     assert "Training stopped: of the loss these parts are not finite: total" in words and "10 in a row. It had returned to an older state 3 times." in words
     checkpoint = CheckpointStore(tmp_path / "run" / "checkpoints").load_latest()
-    assert checkpoint.step == 11
+    assert checkpoint.step == 0  # the last state that can be trusted: there was a single sound step
     assert all(np.isfinite(array).all() for name, array in checkpoint.arrays.items() if not name.endswith("gradient_norm") and "/recorded_" not in name)
     actions = [row["action"] for row in rows(tmp_path / "run") if row["kind"] == "fault"]
     assert actions == 9 * ["skip"] + ["roll_back"] + 2 * (9 * ["skip"] + ["roll_back_slower"]) + 9 * ["skip"] + ["stop"]
