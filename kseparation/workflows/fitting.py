@@ -147,31 +147,40 @@ class Fitting:
         self.policy.returned(turn.step, state.step, turn.action)
         first, last = max(state.step, turn.step - 1 - WINDOW_STEPS), turn.step - 1 + WINDOW_STEPS
         self.detours.add(first * accumulate, (last + 1) * accumulate - 1)
-        self._set(state)
-        rate = self.model.optimizer.recoverable_rate
-        factor = self.policy.rate_factor
+        write_state(self.model, state.arrays)
+        rate, factor = self.model.optimizer.recoverable_rate, self.policy.rate_factor
         if turn.action == "roll_back_slower" or float(rate.factor) != factor:
             rate.change(factor, int(self.model.optimizer.iterations))
         epoch = state.step // self.config.training.steps_per_epoch
         self.steps.log.event("recovery", turn.step, epoch, action=turn.action, to_step=state.step, rate_factor=factor)
-        self.saving.save()
+        self._go_on_from(state)
         slower = f", at {factor:g} times the learning rate" if factor != 1.0 else ""
         print(f"returned from step {turn.step} to step {state.step}{slower}; other examples up to step {last + 1}", file=sys.stderr, flush=True)
 
-    def _set(self, state):
-        """Goes on from an older state. A kill at any moment here leaves a checkpoint at or before it and a log that reaches there."""
-        write_state(self.model, state.arrays)
-        self.store.drop_after(state.step)
-        self.steps.rewind(state.step, len(self.policy.returns))
+    def _go_on_from(self, state, **facts):
+        """Makes an older state, which the model has taken, the one that the run has come to.
+
+        The checkpoint comes first, which deletes those of later steps, and only then the log is cut: a kill at any moment leaves a checkpoint that the log reaches.
+        """
         self.snapshots.add(state.step, state.arrays, state.notes)
         self.detector.restore(state.notes.get("detector"))
+        self.steps.step = state.step
+        self.saving.save(**facts)
+        if self.saving.disk.failed:
+            self.store.drop_after(state.step)  # which makes room
+            self.saving.save(**facts)
+        self.steps.rewind(state.step, len(self.policy.returns))
 
     def _stop(self, stop):
         """Saves what the training can go on from, and ends it."""
-        if not stop.sound:
-            self._set(self._state_to_return_to(stop.step))
-        words = f"{stop} The state of step {self.steps.step} is saved in {self.store.folder / str(self.steps.step)}."
-        self.saving.save(stopped=words)
+        state = None if stop.sound else self._state_to_return_to(stop.step)
+        step = self.steps.step if state is None else state.step
+        words = f"{stop} The state of step {step} is saved in {self.store.folder / str(step)}."
+        if state is None:
+            self.saving.save(stopped=words)
+        else:
+            write_state(self.model, state.arrays)
+            self._go_on_from(state, stopped=words)
         refusal = self.saving.disk.refusal
         raise TrainingStopped(f"{stop} The state is lost: {refusal}." if refusal else words) from None
 

@@ -201,37 +201,45 @@ def test_another_backend_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert f"trained with another before, goes on with {keras.backend.backend()}: the same training, but not bit for bit" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["drop_after", "save"])
-def test_a_kill_within_a_return_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """Between two of its parts: later checkpoints deleted, log cut back, new checkpoint written."""
+@pytest.mark.parametrize("place", [(CheckpointStore, "save", 2), (RunLog, "rewind", 1)], ids=["before the checkpoint", "before the log is cut"])
+def test_a_kill_within_a_return_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple) -> None:
     expected = run_with("loss_spike", tmp_path / "undisturbed", replayed=False).run
+    owner, name, which = place
+    sound, calls = getattr(owner, name), []
 
     class Killed(Exception):
         pass
 
     def kill(self, *arguments, **keywords):
-        if len(dropped) == 1:
-            dropped.append("killed")
+        calls.append(name)
+        if len(calls) == which:
             raise Killed
         return sound(self, *arguments, **keywords)
 
-    dropped, sound, drop = [], getattr(CheckpointStore, place), CheckpointStore.drop_after
-
-    def drop_after(self, step):
-        drop(self, step)
-        dropped.append(step)
-        if place == "drop_after" and len(dropped) == 1:
-            dropped.append("killed")
-            raise Killed
-
-    monkeypatch.setattr(CheckpointStore, "drop_after", drop_after)
-    if place == "save":
-        monkeypatch.setattr(CheckpointStore, "save", kill)
+    monkeypatch.setattr(owner, name, kill)
     with pytest.raises(Killed):
         run_with("loss_spike", tmp_path / "killed", replayed=False)
-    assert "killed" in dropped
-    run_with("loss_spike", tmp_path / "killed", replayed=False)
-    assert (tmp_path / "killed" / "run" / "losses.log").read_bytes() == (expected / "losses.log").read_bytes()
+    run = run_with("loss_spike", tmp_path / "killed", replayed=False).run
+    assert steps_logged(run) == list(range(1, 61))
+    if name == "rewind":  # else the memory of the second process does not reach as far back, and it returns to a checkpoint
+        assert (run / "losses.log").read_bytes() == (expected / "losses.log").read_bytes()
+    assert [row["kind"] for row in rows(run, "fault", "recovery")] == ["fault", "recovery"]
+
+
+def test_a_return_on_a_full_disk_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """The first attempt at its checkpoint is refused; what makes room are those of the course that is left."""
+    sound, calls = CheckpointStore.save, []
+
+    def save(self, step, *arguments, **keywords):
+        calls.append(step)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return sound(self, step, *arguments, **keywords)
+
+    monkeypatch.setattr(CheckpointStore, "save", save)
+    run = run_with("loss_spike", tmp_path, replayed=False).run
+    assert calls[:3] == [20, 10, 10] and steps_logged(run) == list(range(1, 61))
+    assert "the checkpoint of step 10 was written, after 1 attempt that the disk refused" in capsys.readouterr().err
 
 
 def test_a_part_that_began_is_no_leap_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from kseparation.errors import UserError
 from kseparation.models import MODELS
 from kseparation.storage.arrays import read_arrays, write_arrays
 from kseparation.storage.atomic import read_json
+from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.faults.batch_faults import GainInfinite
 from kseparation.workflows.replay import replay
 from tests.faulty_run import STEP, run_with
@@ -53,15 +54,17 @@ def incident(run: Path, tmp_path: Path) -> Path:
 
 def test_the_losses_before_the_step_are_those_of_the_training(incident: Path) -> None:
     tried = replay(incident).summary["tried"]
-    assert any(f"ran steps 31 to {STEP} from the state before them" in words and "all 6 losses are those of the training, bit for bit" in words for words in tried)
+    assert any(f"ran steps 11 to {STEP} from the state before them" in words and "all 26 losses are those of the training, bit for bit" in words for words in tried)
 
 
 def test_from_an_older_state_the_same_step_fails(incident: Path) -> None:
-    result = replay(incident, from_steps_before=10)
-    assert result.diagnosis.verdict == "layer"
-    assert any("ran steps 21 to 36" in words for words in result.diagnosis.tried)
     with pytest.raises(UserError, match="`--from_steps_before` needs a checkpoint of step 6 or before. Received: a run with checkpoints of steps"):
         replay(incident, from_steps_before=30)
+    state = read_arrays(incident / "state_before.npz")
+    CheckpointStore(incident.parent.parent / "checkpoints", keep=9).save(4, state, {"step": 4, "recovery": {"returns": []}})
+    result = replay(incident, from_steps_before=30)
+    assert result.diagnosis.verdict == "layer"
+    assert any("ran steps 5 to 36" in words and "the losses are not those of the training" in words for words in result.diagnosis.tried)  # the state is not that of step 4
 
 
 def test_in_another_precision_the_losses_are_not_held_against_it(incident: Path) -> None:
