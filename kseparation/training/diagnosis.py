@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseparation.training.ablations import fails_from, parts_at_fault, smallest_batch, takes_weights_of
 from kseparation.training.examination import Examination, examine_step
 from kseparation.training.faults import Injection
 from kseparation.training.rerun import Rerun, rerun
@@ -80,10 +81,19 @@ class Diagnosing:
         evidence: of the incident.
         injection: faults of the program that was trained.
         say: gets a line for each thing that is tried.
+        in_float32: builds the same model in float32, where the training was in another precision.
     """
 
-    def __init__(self, model: keras.Model, evidence: Evidence, injection: Injection | None = None, say: Callable[[str], Any] = lambda words: None):
+    def __init__(
+        self,
+        model: keras.Model,
+        evidence: Evidence,
+        injection: Injection | None = None,
+        say: Callable[[str], Any] = lambda words: None,
+        in_float32: Callable[[], keras.Model] | None = None,
+    ):
         self.model = model
+        self.in_float32 = in_float32
         self.evidence = evidence
         self.injection = injection
         self.tried = []
@@ -237,10 +247,9 @@ class Diagnosing:
             return slow
         write_state(self.model, state)
         for number, batch in enumerate(self.last):
-            examination = self._examine(batch)
-            found = self._from_examination(examination, number)
+            found = self._from_examination(self._examine(batch), number)
             if found is not None:
-                found.examples = self._smallest(number, batch, found)
+                self._take_away(found, number, batch, state)
                 return found
         self._note("computed the step operation by operation: everything is finite, forward and backward")
         eager = self._run(state, self.evidence.step, self.last, eagerly=True)
@@ -248,6 +257,24 @@ class Diagnosing:
         if not eager.rejected[-1]:
             return Diagnosis("compiled", "The compiled step is rejected, the same operations one by one are sound")
         return self._optimizer(state)
+
+    def _take_away(self, found, number, batch, state):
+        """Finds how little of the step is enough, and adds that to what was found."""
+        examples = smallest_batch(batch, lambda part: self._examine(part).finding is not None)
+        self._note(f"halved the batch as long as it failed: example{'s' * (len(examples) > 1)} {', '.join(map(str, examples))}")
+        found.examples = [(number, example) for example in examples]
+        without = parts_at_fault(self.model, lambda: self._examine(batch).finding is not None)
+        if without:
+            self._note(f"left out each part of the loss: without {' or '.join(without)} the step is sound")
+        if self.evidence.before is not None and self.first_step < self.evidence.step:
+            again = fails_from(self.model, self.evidence.before, lambda: self._examine(batch).finding is not None)
+            self._note(f"gave the batch to the state of step {self.first_step - 1}: {'it fails too' if again else 'it is sound there'}")
+        if self.in_float32 is not None:
+            model = self.in_float32()
+            takes_weights_of(model, state)
+            sound = examine_step(model, *batch).finding is None
+            self._note(f"computed the step in float32: {'everything is finite' if sound else 'it fails too'}")
+            found.reason += "; in float32 it is sound" if sound else ""
 
     def _slower_before(self, failed):
         """Whether a tenth of the learning rate in the steps before would have avoided it."""
@@ -343,19 +370,6 @@ class Diagnosing:
             verdict = "loss"
         direction = "the gradient of " if finding.direction == "backward" else ""
         return Diagnosis(verdict, f"In {direction}{where} {what} gives the first value that is not finite{at}; {numbers}", finding.layer, finding.part, finding.operation, finding.place)
-
-    def _smallest(self, number, batch, found):
-        """The single example of a batch with which the same is found, where one is enough."""
-        examples = len(batch[0])
-        if examples == 1:
-            return [(number, 0)]
-        for example in range(examples):
-            alone = self._examine([audio[example : example + 1] for audio in batch])
-            if alone.finding is not None and (alone.finding.layer, alone.finding.part) == (found.layer, found.part):
-                self._note(f"examined the examples one by one: example {example} is enough")
-                return [(number, example)]
-        self._note("examined the examples one by one: each alone is sound")
-        return []
 
 
 def _is_a_record(name):

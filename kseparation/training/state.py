@@ -17,7 +17,13 @@ def _variables(model):
 
 def read_state(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns weights, statistics, seeds and optimizer state of a built and compiled model by name."""
-    return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in _variables(model).items()}
+    return {name: _copy(variable) for name, variable in _variables(model).items()}
+
+
+def _copy(variable):
+    values = np.asarray(keras.ops.convert_to_numpy(variable))
+    # Some backends give a view of their own memory, into which a later step may write.
+    return values if values.flags.owndata else values.copy()
 
 
 def write_state(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:

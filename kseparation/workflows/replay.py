@@ -78,8 +78,17 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
         injection.change_model(model)
         evidence = _evidence(folder, facts, config, injection, from_steps_before)
         evidence.same_program = facts["backend"] == keras.backend.backend() and dtype in (None, config.training.dtype_policy)
-        diagnosis = Diagnosing(model, evidence, injection, lambda words: print(words, file=sys.stderr, flush=True)).diagnose()
+        policy = dtype or config.training.dtype_policy
+        in_float32 = None if policy == "float32" else lambda: _in_float32(config, injection)
+        diagnosis = Diagnosing(model, evidence, injection, lambda words: print(words, file=sys.stderr, flush=True), in_float32).diagnose()
     return _finish(folder, facts, diagnosis, keras.backend.backend(), dtype)
+
+
+def _in_float32(config, injection):
+    with dtype_policy("float32"):
+        model = compiled_model(config)
+        injection.change_model(model)
+    return model
 
 
 class _Batches:

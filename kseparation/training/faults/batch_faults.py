@@ -1,17 +1,21 @@
 """Faults of what is read."""
 
-import numpy as np
+import tempfile
+from pathlib import Path
 
-from kseparation.audio.reading import require_finite
+import numpy as np
+from scipy.io import wavfile
+
+from kseparation.audio.track import Track
 from kseparation.training.faults.injection import Fault
 
 
 class FileNaN(Fault):
-    """A sample of a training file is NaN: reading it is refused, by file and position.
+    """A sample of a training file is NaN: a copy of one is damaged so, and read in its place.
 
     Args:
         step: as in `Fault`.
-        sample: the one that is NaN, in the file of the first stem of the first song.
+        sample: the one that is NaN, in the first stem of the first song.
     """
 
     def __init__(self, step: int = 10, sample: int = 1000):
@@ -19,10 +23,15 @@ class FileNaN(Fault):
         self.sample = sample
 
     def read(self, batches, position):
-        file = next(iter(batches.songs[0].stems.values()))
-        audio = np.zeros((1, 1), "float32")
-        audio[:] = np.nan
-        require_finite(audio, file, self.sample)
+        song = batches.songs[0]
+        stem = next(iter(song.stems))
+        audio = song.read(stem)
+        audio[min(self.sample, len(audio) - 1)] = np.nan
+        with tempfile.TemporaryDirectory() as folder:
+            damaged = Path(folder) / song.name / f"{stem}.wav"
+            damaged.parent.mkdir()
+            wavfile.write(damaged, song.sample_rate, audio)
+            Track(song.name, {stem: damaged}, sample_rate=song.sample_rate, channels=song.channels).read(stem)
 
 
 class WorkerError(Fault):
@@ -37,9 +46,9 @@ class GainInfinite(Fault):
 
     def change_batch(self, mixtures, stems, micro_batch):
         if micro_batch == 0:
-            stems[0, 0] = np.where(stems[0, 0] == 0, 0, np.inf)
-            stems[0, 0, len(stems[0, 0]) // 2] = np.inf  # where the stem is silent
-            mixtures[0] = stems[0].sum(axis=0)
+            with np.errstate(invalid="ignore"):  # where the stem is silent
+                stems[0, 0] *= np.inf
+                mixtures[0] = stems[0].sum(axis=0)
 
 
 class AccumulationNaN(Fault):
