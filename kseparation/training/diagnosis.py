@@ -249,7 +249,8 @@ class Diagnosing:
         for number, batch in enumerate(self.last):
             found = self._from_examination(self._examine(batch), number)
             if found is not None:
-                self._take_away(found, number, batch, state)
+                if found.verdict != "weights":
+                    self._take_away(found, number, batch, state)
                 return found
         self._note("computed the step operation by operation: everything is finite, forward and backward")
         eager = self._run(state, self.evidence.step, self.last, eagerly=True)
