@@ -12,7 +12,7 @@ import numpy as np
 
 from kseparation.storage.arrays import write_arrays
 from kseparation.storage.atomic import atomic_folder, write_json
-from kseparation.training.faults.table import ACTIONS, EVENTS
+from kseparation.training.verdicts import ACTIONS, EVENTS
 
 INCIDENTS = "incidents"
 REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
