@@ -11,7 +11,7 @@ from kseparation.config.stem_names import STEM_NAME
 from kseparation.layers.output_watch import watch_output
 from kseparation.losses import Objective
 from kseparation.metrics import GlobalSDRMetric
-from kseparation.metrics.activation_scales import ActivationScales
+from kseparation.metrics.activation_scales import ActivationScales, scale_of
 from kseparation.metrics.loss_part import LossPart
 from kseparation.metrics.step_count import StepCount
 
@@ -22,7 +22,7 @@ class _Handover:
     def __init__(self):
         self.is_open = False
         self.value = None
-        self.outputs = {}  # of the layers that are recorded
+        self.scales = {}  # of the outputs of the layers that are recorded
 
     @contextlib.contextmanager
     def step(self):
@@ -32,7 +32,7 @@ class _Handover:
             yield
         finally:
             self.is_open, self.value = False, None
-            self.outputs.clear()
+            self.scales.clear()
 
 
 class _Scores:
@@ -100,7 +100,7 @@ class TrackedModel(keras.Model):
         def remember(path):
             def see(output):
                 if scores.handover.is_open and hasattr(output, "shape") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(output.dtype)):
-                    scores.handover.outputs[path] = ops.stop_gradient(output)
+                    scores.handover.scales[path] = scale_of(output)  # at once: the output itself would stay in memory through the backward pass
 
             return see
 
@@ -189,7 +189,7 @@ class TrackedModel(keras.Model):
         for name, value in {"total": total, **parts}.items():
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
         if training and self._scores.activations is not None:
-            self._scores.activations.update_state(self._scores.handover.outputs)
+            self._scores.activations.update_state(self._scores.handover.scales, step + 1)
         for metric in self._scores.others:
             metric.update_state(ops.convert_to_tensor(y), ops.stop_gradient(y_pred))
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import shutil
-import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kseparation.errors import UserError
+from kseparation.storage.arrays import read_arrays, write_arrays
 from kseparation.storage.atomic import (
     REPLACED_PREFIX,
     TEMPORARY_PREFIX,
@@ -92,7 +92,7 @@ class CheckpointStore:
         with explained_write_errors(path):
             remove_temporary(self.folder)
             with atomic_folder(path) as temporary:
-                _write_arrays(temporary / ARRAYS_FILE, arrays)
+                write_arrays(temporary / ARRAYS_FILE, arrays)
                 write_json(temporary / PROGRESS_FILE, progress)
                 _write_manifest(temporary, step)
                 if fault := _fault(temporary, step):
@@ -159,20 +159,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return _load(path, int(match[2]))
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # np.savez takes the names as keyword arguments, where `file` is its own, and would pickle objects.
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            array = np.asarray(array)
-            if array.dtype.kind not in "biufcUS":  # objects, and bfloat16, which NumPy reads back as bytes
-                raise UserError(
-                    f"Array `{name}` must be of a plain NumPy number type. Received: dtype={array.dtype}. "
-                    "Convert it to float32 first."
-                )
-            with archive.open(name + ".npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
 def _write_manifest(folder: Path, step: int) -> None:
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
@@ -213,6 +199,4 @@ def _fault(folder: Path, step: int, hashes: bool = True) -> str | None:
 
 
 def _load(path: Path, step: int) -> Checkpoint:
-    with np.load(path / ARRAYS_FILE, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return Checkpoint(step, arrays, json.loads((path / PROGRESS_FILE).read_text(encoding="utf-8")), path)
+    return Checkpoint(step, read_arrays(path / ARRAYS_FILE), json.loads((path / PROGRESS_FILE).read_text(encoding="utf-8")), path)

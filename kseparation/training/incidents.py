@@ -2,7 +2,10 @@
 
 import csv
 import io
+import itertools
+import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,19 +13,35 @@ from typing import Any
 
 import numpy as np
 
+from kseparation.errors import UserError
 from kseparation.storage.arrays import write_arrays
-from kseparation.storage.atomic import atomic_folder, write_json
-from kseparation.training.faults.table import ACTIONS, EVENTS
+from kseparation.storage.atomic import (
+    REPLACED_PREFIX,
+    TEMPORARY_PREFIX,
+    atomic_folder,
+    explained_write_errors,
+    plain,
+    read_json,
+    remove_temporary,
+    write_json,
+)
+from kseparation.training.verdicts import ACTIONS, EVENTS
 
 INCIDENTS = "incidents"
 REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
     *("REPORT.md", "incident.json", "steps.csv", "plan.json", "batch.npz", "state_before.npz", "state_at.npz", "config.yaml"),
 )
 # Further ones are only lines in the log: a fault that comes a thousand times is not told better by a thousand folders.
-MOST_INCIDENTS = 20
-# All incidents of a run together; beyond that they hold no states of the training, which are the largest part.
+MOST_INCIDENTS = 30
+# Of these the ones after which the training just went on, so that they leave room for those that made it return or end.
+MOST_MINOR = 10
+MINOR = ("none", "skip", "redraw", "report")
+# All incidents of a run together; beyond that they hold no states of the training, which are the largest part. The first ones always do.
 MOST_BYTES = 4 << 30
-NO_STATES = f"\nThe states of the training are left out, because the incidents of this run take more than {MOST_BYTES >> 30} GB. Without them the step cannot be run again.\n"
+FIRST_WITH_STATES = 2
+NO_ROOM = f"The states of the training are left out, because the incidents of this run take more than {MOST_BYTES >> 30} GB. Without them the step cannot be run again."
+NOT_NEEDED = "The states of the training are left out: the batch could not be read, and no step was made of it."
+NOT_GIVEN = "There are no states of the training here. Without them the step cannot be run again."
 
 
 @dataclass
@@ -38,7 +57,7 @@ class Incident:
         micro_batches: `{"position", "draw"}` of each batch of that step.
         losses: `{"step", "<part>"...}` of the last steps.
         recorded: what `StepRecord.read` gives, with the key `layers`; may be empty.
-        activations: `layers` and `scales`, what `ActivationScales.last` gives; may be empty.
+        activations: `layers` and `scales`, what `ActivationScales.last_steps` gives, with the key `steps`; without it the last row is that of the last step. May be empty.
         before_step: step of the state in `before`.
         before: state from which the step can be computed again.
         at: state in which it left the training.
@@ -68,33 +87,105 @@ class Incident:
     next_rung: tuple[str, Sequence[str]] | None = None
 
 
-def write_incident(run: str | Path, incident: Incident, config_text: str) -> Path | None:
+def has_room(run: str | Path, action: str) -> bool:
+    """Whether `write_incident` would make another folder for an incident that is met by `action`, of ACTIONS: ask before its states are collected."""
+    return _has_room(_incidents(Path(run) / INCIDENTS).values(), action)
+
+
+def clean_incidents(run: str | Path) -> None:
+    """Removes what killed writers left among the incidents of a run; of a folder that was being replaced one is kept. For the start of a training, which is the only writer."""
+    parent = Path(run) / INCIDENTS
+    with explained_write_errors(parent):
+        remove_temporary(parent)
+        for old in parent.glob(REPLACED_PREFIX + "*"):
+            name = old.with_name(old.name.removeprefix(REPLACED_PREFIX))
+            if name.exists():
+                shutil.rmtree(old)
+            else:
+                old.rename(name)
+
+
+def write_incident(run: str | Path, incident: Incident, config_text: str, returns: int = 0) -> Path | None:
     """Writes the folder of an incident, `incidents/<step>/` of the run; returns it, or None where the run has enough of them.
 
-    An incident at the same step as an older one, after a return to before it, gets `<step>-2` and so on.
+    The name follows from what happened alone: a training that was killed and computes the step again replaces the folder by the same evidence.
+
+    Args:
+        run: folder of the run.
+        incident: what is known.
+        config_text: of the config of the run, as YAML.
+        returns: how often the training had returned to an older state before; with any the folder is `<step>-<returns + 1>`. Another event of the same step gets `<step>-<event>`.
     """
     parent = Path(run) / INCIDENTS
-    present = {path.name for path in parent.iterdir()} if parent.is_dir() else set()
-    if len(present) >= MOST_INCIDENTS:
+    present = _incidents(parent)
+    folder = _folder(parent, f"{incident.step}-{returns + 1}" if returns else str(incident.step), incident)
+    replaced = present.pop(folder.name, None)
+    if replaced is None and not _has_room(present.values(), incident.action):
         return None
-    names = (f"{incident.step}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, MOST_INCIDENTS + 2))))
-    folder = parent / next(name for name in names if name not in present)
-    used = sum(file.stat().st_size for name in present for file in (parent / name).iterdir() if file.is_file())
-    states = [(BEFORE, incident.before), (AT, incident.at)]
-    fits = used + sum(array.nbytes for _, arrays in states for array in (arrays or {}).values()) <= MOST_BYTES
-    if not fits:
-        incident = replace(incident, before=None, at=None, before_step=None)
+    incident, words = _with_states_that_fit(incident, [parent / name for name in present], replaced is not None and _has_states(folder))
     with atomic_folder(folder) as temporary:
         write_json(temporary / FACTS, _facts(incident))
         (temporary / STEPS).write_text(_steps_table(incident), encoding="utf-8")
         (temporary / CONFIG).write_text(config_text, encoding="utf-8")
-        (temporary / REPORT).write_text(report_text(incident, folder) + ("" if fits else NO_STATES), encoding="utf-8")
+        (temporary / REPORT).write_text(report_text(incident, folder) + (f"\n{words}\n" if words else ""), encoding="utf-8")
         if incident.plan:
             write_json(temporary / PLAN, incident.plan)
         for name, arrays in ((BATCH, incident.batches), (BEFORE, incident.before), (AT, incident.at)):
             if arrays:
                 write_arrays(temporary / name, arrays)
     return folder
+
+
+def _incidents(parent):
+    """Facts by the names of the folders; files, leftovers of killed writers, and what else lies there are none."""
+    found = {}
+    for path in sorted(parent.iterdir()) if parent.is_dir() else []:
+        if not path.name.startswith((TEMPORARY_PREFIX, REPLACED_PREFIX)) and (path / FACTS).is_file():
+            try:
+                facts = read_json(path / FACTS)
+            except UserError:  # damaged: still a folder that takes a place
+                facts = {}
+            found[path.name] = facts if isinstance(facts, dict) else {}
+    return found
+
+
+def _has_room(present, action):
+    present = list(present)
+    minor = sum(facts.get("action") in MINOR for facts in present)
+    return len(present) < MOST_INCIDENTS and (action not in MINOR or minor < MOST_MINOR)
+
+
+def _folder(parent, name, incident):
+    """The first name that is free or has the same evidence. Batches that could not be read may come several to a step."""
+    present, mine = _incidents(parent), (incident.event, plain(incident.micro_batches))
+    for candidate in itertools.chain((name, f"{name}-{incident.event}"), (f"{name}-{incident.event}-{number}" for number in itertools.count(2))):
+        facts = present.get(candidate, {})
+        if not os.path.lexists(parent / candidate) or (facts.get("event"), facts.get("micro_batches")) == mine:
+            return parent / candidate
+
+
+def _has_states(folder):
+    return (folder / BEFORE).exists() or (folder / AT).exists()
+
+
+def _with_states_that_fit(incident, others, had_states):
+    """Returns the incident, without its states where they are not to be kept, and what its report says of that.
+
+    Args:
+        incident: with all that was collected.
+        others: folders of the other incidents.
+        had_states: whether the folder that it replaces has them.
+    """
+    bare = replace(incident, before=None, at=None, before_step=None)
+    if incident.event == "unreadable":
+        return bare, NOT_NEEDED
+    if not (incident.before or incident.at):
+        return bare, NOT_GIVEN
+    used = sum(file.stat().st_size for folder in others for file in folder.iterdir() if file.is_file())
+    size = sum(array.nbytes for arrays in (incident.before, incident.at) for array in (arrays or {}).values())
+    if had_states or sum(map(_has_states, others)) < FIRST_WITH_STATES or used + size <= MOST_BYTES:
+        return incident, ""
+    return bare, NO_ROOM
 
 
 def _facts(incident):
@@ -127,12 +218,14 @@ def _steps_table(incident):
     )
     steps = [int(step) for step in recorded["step"]] if recorded else sorted(losses)
     scales = activations.get("scales", np.zeros((0, 0)))
+    # Without their numbers the rows are taken for those of the last steps.
+    scaled = [int(step) for step in activations["steps"]] if "steps" in activations else steps[len(steps) - min(len(scales), len(steps)) :]
+    outputs = dict(zip(scaled, scales[len(scales) - len(scaled) :]))
     for row, step in enumerate(steps):
         values = [losses.get(step, {}).get(part, "") for part in parts]
         if recorded:
             values += [recorded[name][row] for name in columns] + [*recorded["gradients"][row]] + [*recorded["updates"][row]]
-        from_end = len(steps) - row
-        values += [*scales[-from_end]] if from_end <= len(scales) else [""] * len(watched)
+        values += [*outputs[step]] if step in outputs else [""] * len(watched)
         writer.writerow([step, *(f"{value:.6g}" if isinstance(value, (float, np.floating)) else value for value in values)])
     return out.getvalue()
 

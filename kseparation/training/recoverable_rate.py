@@ -32,6 +32,10 @@ class RecoverableRate(keras.optimizers.schedules.LearningRateSchedule):
         long_ago = keras.initializers.Constant(-self.warmup_steps)
         self.changed_at = optimizer.add_variable(shape=(), dtype="int32", initializer=long_ago, name="rate_changed_at")
 
+    def reset(self) -> None:
+        """Sets the factor to what it is at the beginning."""
+        self.change(1.0, -self.warmup_steps)
+
     def change(self, factor: float, step: int) -> None:
         """Sets the factor, to which the rate rises from step `step` of the schedule on."""
         self.factor.assign(factor)

@@ -34,6 +34,7 @@ class StepRecord:
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
         self.steps = steps
+        self._owners = {}
 
     def build(self, optimizer: keras.optimizers.Optimizer, variables) -> None:
         """Adds the ring to the variables of the optimizer."""
@@ -52,23 +53,33 @@ class StepRecord:
         Args:
             step: its number, from 1; int32 scalar.
             norms: gradient norm of each of `variables`, `(variables,)`.
-            changes: norm of the change of each of them that the optimizer proposed, `(variables,)`.
+            changes: norm of the change of each of them that the optimizer proposed, `(variables,)`; of a step that was not made only what is not finite is kept.
             variables: to which both belong.
             norm: of all gradients together.
             rate: learning rate.
             accepted: whether the step was made.
             due: whether there was a step at all, and not only a micro-batch of one.
         """
-        # One row for each layer, with zeros where a variable is of another; `where`, because infinity times zero would spread.
-        owners = np.array([[layer_of(variable.path) == layer for variable in variables] for layer in self.layers])
+        owners = self._owners_of(variables)
 
         def by_layer(values):
             return ops.sqrt(ops.sum(ops.where(owners, ops.square(values)[None], 0.0), axis=1))  # (layers,)
 
+        # Nothing was changed by a step that was not made; what is not finite tells why it was not.
+        changes = ops.where(ops.logical_or(accepted, ops.logical_not(ops.isfinite(changes))), changes, ops.zeros_like(changes))
         row = ops.stack([ops.cast(value, "float32") for value in (step, norm, rate, accepted)])
         here = ops.logical_and(ops.arange(self.steps, dtype="int32") == (step - 1) % self.steps, due)[:, None]
         for ring, values in ((self.scalars, row), (self.gradients, by_layer(norms)), (self.updates, by_layer(changes))):
             ring.assign(ops.where(here, values[None], ops.convert_to_tensor(ring)))
+
+    def _owners_of(self, variables):
+        """One row for each layer, false where a variable is of another; for `where`, because infinity times zero would spread. Kept, for torch comes here in every step."""
+        key = tuple(map(id, variables))
+        if key not in self._owners:
+            paths = [layer_of(variable.path) for variable in variables]
+            # With the variables, so that their ids stay theirs.
+            self._owners[key] = (list(variables), np.array([[path == layer for path in paths] for layer in self.layers]))
+        return self._owners[key][1]
 
     def read(self) -> dict[str, np.ndarray]:
         """Returns the recorded steps, oldest first: `step`, `grad_norm`, `lr`, `accepted` `(steps,)`, and `gradients` and `updates` `(steps, layers)`."""

@@ -28,8 +28,13 @@ class TensorboardScalars:
         self._event, self._summary, self._checksum = Event, Summary, masked_crc32c
         self._file = PatientFile(folder / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}")
         self._write(0, file_version="brain.Event:2")
+        self._start = SessionLog(status=SessionLog.START)
+        self.restart(first_step)
+
+    def restart(self, step: int) -> None:
+        """Hides the events of later steps that are in the folder already: the training goes on from the state of `step`."""
         # TensorBoard hides the step of this mark and later ones.
-        self._write(first_step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._write(step + 1, session_log=self._start)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Adds a point of the curve `name`."""

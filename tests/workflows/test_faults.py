@@ -7,7 +7,7 @@ import pytest
 
 from kseparation.models import MODELS
 from kseparation.training.faults import EXPECTED, FAULTS
-from kseparation.training.faults.table import ACTIONS, EVENTS, VERDICTS
+from kseparation.training.verdicts import ACTIONS, EVENTS, VERDICTS
 from tests.faulty_run import all_weights_finite, run_with, wrong_cells
 from tests.tiny_separator import TinySeparator
 
