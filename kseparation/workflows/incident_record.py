@@ -11,7 +11,7 @@ import kseparation
 from kseparation.config.loading import dump_config
 from kseparation.errors import KSeparationError
 from kseparation.training.examination import examine_step
-from kseparation.training.incidents import Incident, write_incident
+from kseparation.training.incidents import Incident, has_room, write_incident
 from kseparation.training.safe_ladder import safe_ladder
 from kseparation.training.state import read_state
 from kseparation.training.weight_averaging import averaged_weights
@@ -31,10 +31,14 @@ class IncidentRecord:
     def write(self, event, action, step, epoch, reason, trace, facts) -> Path | None:
         """Writes the folder of one incident; returns it, or None where there are enough of them or the disk refuses it, which is said."""
         fitting = self.fitting
+        returns = len(fitting.policy.returns)
+        if not has_room(fitting.folder, action):
+            return None  # before anything is copied
         model, optimizer = fitting.model, fitting.model.optimizer
         micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
         plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
-        before, state = fitting.snapshots.trusted(step), read_state(model)
+        # A batch that could not be read says nothing about the state.
+        before, state = (None, None) if event == "unreadable" else (fitting.snapshots.trusted(step), read_state(model))
         record, scales = optimizer.record, model.activations
         dropout = getattr(model, "dropout", 0.0)
         rungs = safe_ladder(fitting.config, dropout if isinstance(dropout, float) else 0.0)
@@ -47,7 +51,7 @@ class IncidentRecord:
             micro_batches,
             list(fitting.steps.recent),
             {"layers": record.layers, **record.read()} if record is not None else {},
-            {"layers": scales.layers, "scales": scales.last(record.steps)} if scales is not None and record is not None else {},
+            dict(zip(("steps", "scales"), scales.last_steps(record.steps), strict=True), layers=scales.layers) if scales is not None and record is not None else {},
             before.step if before else None,
             before.arrays if before else None,
             state,
@@ -66,7 +70,7 @@ class IncidentRecord:
             (rungs[0].words, rungs[0].overrides) if rungs else None,
         )
         try:
-            return write_incident(fitting.folder, incident, dump_config(fitting.config))
+            return write_incident(fitting.folder, incident, dump_config(fitting.config), returns)
         except (OSError, KSeparationError) as error:
             print(f"the evidence of step {step} could not be written: {error}", file=sys.stderr)
             return None

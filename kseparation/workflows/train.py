@@ -25,7 +25,7 @@ from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training.faults import Injection
-from kseparation.training.incidents import INCIDENTS
+from kseparation.training.incidents import INCIDENTS, clean_incidents
 from kseparation.training.run_log import METRICS_FILE, RunLog, last_step, rows_of_the_course
 from kseparation.training.state import write_state
 from kseparation.workflows.build import (
@@ -118,6 +118,7 @@ def train(
         with RunLock(choice.folder):
             check_still_chosen(choice)
             remove_temporary(choice.folder)
+            clean_incidents(choice.folder)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
             store = _store(choice.folder, config.training)
             songs_now = _fingerprint(dataset, songs)
