@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from kseparation.training.faults.table import EVENTS
 from kseparation.training.recovery import RecoveryPolicy
 from kseparation.training.run_callbacks import VALIDATION, LogSteps
 from kseparation.training.safety_callbacks import STEP_LOSS, TerminateOnNonFinite
 from kseparation.training.snapshots import Snapshots
 from kseparation.training.spikes import SpikeDetector
 from kseparation.training.state import read_state
+from kseparation.training.verdicts import EVENTS
 
 
 class Turn(Exception):

@@ -17,8 +17,8 @@ from kseparation.storage.atomic import read_json, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training.diagnosis import Diagnosing, Diagnosis, Evidence
 from kseparation.training.faults import Injection
-from kseparation.training.faults.table import VERDICTS
 from kseparation.training.incidents import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT
+from kseparation.training.verdicts import VERDICTS
 from kseparation.workflows.build import (
     build_augmentations,
     build_dataset,
