@@ -147,7 +147,7 @@ class TrainingConfig(Record):
         keep_checkpoints: newest checkpoints kept.
         keep_every_epochs: epochs between two checkpoints that are kept for good; None keeps none of them.
         rematerialise: recompute attention in the backward pass, for less memory.
-        max_skipped_in_a_row: steps in a row with a gradient that is not finite before training stops.
+        max_skipped_in_a_row: rejected steps in a row at which the training returns to its last good state; see `safety`.
     """
 
     epochs: int = Field(10, ge=1)
