@@ -21,17 +21,18 @@ class _Handover:
 
     def __init__(self):
         self.is_open = False
+        self.records = False
         self.value = None
         self.scales = {}  # of the outputs of the layers that are recorded
 
     @contextlib.contextmanager
-    def step(self):
+    def step(self, records=True):
         """Open for one step, after which everything is forgotten: its tensors mean nothing in the next."""
-        self.is_open = True
+        self.is_open, self.records = True, records
         try:
             yield
         finally:
-            self.is_open, self.value = False, None
+            self.is_open, self.records, self.value = False, False, None
             self.scales.clear()
 
 
@@ -99,7 +100,7 @@ class TrackedModel(keras.Model):
 
         def remember(path):
             def see(output):
-                if scores.handover.is_open and hasattr(output, "shape") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(output.dtype)):
+                if scores.handover.records and hasattr(output, "shape") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(output.dtype)):
                     scores.handover.scales[path] = scale_of(output)  # at once: the output itself would stay in memory through the backward pass
 
             return see
@@ -114,8 +115,8 @@ class TrackedModel(keras.Model):
         return scores.activations if scores else None
 
     def opened_step(self):
-        """Returns a context in which a forward pass hands over as inside a step, for those who take a step apart."""
-        return self._scores.handover.step()
+        """Returns a context in which a forward pass hands over as inside a step, for those who take a step apart: nothing is recorded, for they would take that for a part of the layers."""
+        return self._scores.handover.step(records=False)
 
     def train_step(self, *arguments):
         with self._scores.handover.step():

@@ -5,6 +5,7 @@ import pytest
 from kseparation.layers.output_watch import called_layers
 from kseparation.metrics.activation_scales import ActivationScales, scale_of
 from kseparation.training import GuardedOptimizer
+from kseparation.training.operation_watch import OperationWatch
 from tests.on_backend import numbers
 from tests.tiny_separator import SAMPLES, fit, tiny_batches, tiny_separator
 
@@ -76,11 +77,20 @@ def test_a_training_writes_its_own_step_beside_each_row(accumulate: int) -> None
     assert model.activations.last_steps(4)[0].tolist() == [1, 2]
 
 
+def test_who_takes_a_step_apart_sees_nothing_of_the_record() -> None:
+    model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.0), record_steps=4))
+    model.record_activations(called_layers(model, np.zeros((1, SAMPLES, 2), "float32")), 4)
+    seen, example = [], keras.ops.ones((3, SAMPLES, 2))
+    with model.opened_step(), OperationWatch(lambda name, function, args, kwargs: seen.append(name) or function(*args, **kwargs)):
+        model.dense(example)
+    assert seen and not {"square", "mean", "sqrt"} & set(seen)
+
+
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="only torch keeps what is referred to")
 def test_no_output_is_kept_through_the_backward_pass() -> None:
     model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.0), record_steps=4))
     model.record_activations(called_layers(model, np.zeros((1, SAMPLES, 2), "float32")), 4)
-    with model.opened_step():
+    with model._scores.handover.step():
         model(np.ones((3, SAMPLES, 2), "float32"), training=True)
         kept = list(model._scores.handover.scales.values())
     assert len(kept) == 2 and all(scale.shape == () and not scale.requires_grad and scale.untyped_storage().nbytes() == 4 for scale in kept)

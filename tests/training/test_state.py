@@ -76,7 +76,7 @@ def test_a_record_of_another_length_or_none_begins_anew(others: str) -> None:
     expected, received = (list(without(read_state(model), RECORD).values()) for model in (through, second))
     assert len(expected) == len(received) > 15
     for one, other in zip(expected, received, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)  # a program without the record may round otherwise
     if second.optimizer.record:
         assert second.optimizer.record.read()["step"].tolist() == [4, 5]
 
