@@ -25,7 +25,7 @@ from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training.faults import Injection
-from kseparation.training.incidents import INCIDENTS, clean_incidents
+from kseparation.training.incidents import FACTS, INCIDENTS, clean_incidents
 from kseparation.training.run_log import METRICS_FILE, RunLog, last_step, rows_of_the_course
 from kseparation.training.state import write_state
 from kseparation.workflows.build import (
@@ -240,7 +240,7 @@ def compiled_model(config: RunConfig) -> keras.Model:
     model.compile(optimizer=optimizer, loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False)
     if config.safety.record_steps and model.tracks_parts:
         example = np.zeros((1, min(model.segment_samples, LOOK_SAMPLES), config.data.channels), "float32")
-        model.record_activations(called_layers(model, example), config.safety.record_steps)
+        model.record_activations(called_layers(model, example), config.safety.record_steps * config.training.accumulate_steps)
     return model
 
 
@@ -270,6 +270,6 @@ def _summary(config, model, steps, fitting, folder):
         "best_validation_loss": best.best_loss,
         "skipped_steps": int(model.optimizer.skipped_steps),
         "returns": len(fitting.policy.returns),
-        "incidents": sum(1 for _ in incidents.iterdir()) if incidents.is_dir() else 0,
+        "incidents": sum(1 for path in incidents.iterdir() if not path.name.startswith(".") and (path / FACTS).is_file()) if incidents.is_dir() else 0,
         "ended_early": best.ended_early,
     }
