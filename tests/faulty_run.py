@@ -100,7 +100,7 @@ def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
     wrong = [
         f"{what}: {getattr(found, what)} instead of {getattr(expected, what)}"
         for what in ("event", "verdict", "action")
-        if getattr(found, what) not in (expected.event if what == "event" else (getattr(expected, what),))
+        if getattr(found, what) not in ((expected.verdict,) if what == "verdict" else getattr(expected, what))
     ]
     if expected.names_layer and not (found.layer and layer and found.layer.split("/", 1)[-1] == layer.split("/", 1)[-1]):
         wrong.append(f"layer: {found.layer} instead of {layer}")
