@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60, help="of blocks with and without, for cost")
     parser.add_argument("--seeds", type=int, default=None, help="of healthy (20) and recovery (3)")
     parser.add_argument("--faults", default=None, help="some faults only, comma-separated")
+    parser.add_argument("--cases", default=None, help="of cost, comma-separated: moises_light_small, demo")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -49,7 +50,7 @@ def main() -> None:
     for backend in options.backends.split(","):
         start = time.monotonic()
         command = [sys.executable, "-W", "ignore", __file__, "--worker", f"--part={options.part}", f"--pairs={options.pairs}"]
-        command += [f"--{name}={value}" for name in ("seeds", "faults") if (value := getattr(options, name)) is not None]
+        command += [f"--{name}={value}" for name in ("seeds", "faults", "cases") if (value := getattr(options, name)) is not None]
         environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
@@ -164,7 +165,7 @@ def cost(options: argparse.Namespace) -> dict:
     from benchmarks.step_cost import StepCost
 
     rows, result = [("config", "bare step", "with", "overhead %", "95 % interval")], {}
-    for name in ("moises_light_small", "demo"):
+    for name in (options.cases or "moises_light_small,demo").split(","):
         timing = StepCost(name)
         pairs = np.array([timing.pair() for _ in range(options.pairs)])
         # A copy of the state comes once in 50 steps.
