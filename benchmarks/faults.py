@@ -167,7 +167,7 @@ def cost(options: argparse.Namespace) -> dict:
     rows, result = [("config", "bare step", "with", "overhead %", "95 % interval")], {}
     for name in (options.cases or "moises_light_small,demo").split(","):
         timing = StepCost(name)
-        pairs = np.array([timing.pair() for _ in range(options.pairs)])
+        pairs = np.array([quiet(timing.pair) for _ in range(options.pairs)])
         # A copy of the state comes once in 50 steps.
         snapshot = np.median([timing.snapshot_seconds() for _ in range(5)]) / 50
         overhead = 100 * ((pairs[:, 1] + snapshot) / pairs[:, 0] - 1)
