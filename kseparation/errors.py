@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterable
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-OF_THE_MACHINE = DISK_FULL | {errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# What a full or failing disk says, which may have room again a minute later.
+OF_THE_DISK = DISK_FULL | {errno.EFBIG, errno.EIO}
+OF_THE_MACHINE = OF_THE_DISK | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class KSeparationError(Exception):

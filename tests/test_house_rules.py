@@ -21,13 +21,14 @@ UNDOCUMENTED = {"build", "call", "get_config", "compute_output_shape", "compute_
 HOUSE_TESTS = {
     *("test_floors.py", "test_house_rules.py", "test_contracts.py"),
     *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light")),
-    *("models/test_golden.py", "workflows/test_resumed_training.py"),
+    *("models/test_golden.py", "training/test_keras_assumptions.py", "workflows/test_resumed_training.py"),
+    *("storage/test_damaged_checkpoints.py", "storage/test_killed_writers.py"),
     *("workflows/test_bad_audio.py", "workflows/test_import_command.py"),
 }
 # Modules that are tested through another one.
 TESTED_IN = {
     "audio/decoding.py": "audio/test_reading.py",
-    **{f"cli/{verb}.py": "cli/test_verbs.py" for verb in ("demo", "evaluate", "import_weights", "models", "separate", "train")},
+    **{f"cli/{verb}.py": "cli/test_verbs.py" for verb in ("demo", "evaluate", "import_weights", "models", "replay", "separate", "train")},
     "config/demo.py": "cli/test_verbs.py",
     "config/stem_names.py": "config/test_records.py",
     "config/wording.py": "config/test_loading.py",
@@ -43,7 +44,14 @@ TESTED_IN = {
     "workflows/public_moises_light.py": "workflows/test_import_weights.py",
     "reporting/palette.py": "reporting/test_plots.py",
     "reporting/report_data.py": "reporting/test_report.py",
+    **{f"training/{part}_watch.py": "training/test_examination.py" for part in ("layer", "operation")},
+    "training/diagnosis.py": "workflows/test_replay.py",
+    **{f"training/faults/{part}.py": "workflows/test_faults.py" for part in ("batch_faults", "injection", "program_faults", "state_faults", "table")},
     "training/optimizers.py": "workflows/test_build.py",
+    "training/rerun.py": "workflows/test_replay.py",
+    "training/watch_steps.py": "workflows/test_faults.py",
+    "workflows/fitting.py": "workflows/test_recovered_training.py",
+    "workflows/incident_record.py": "workflows/test_recovered_training.py",
     "workflows/memory_forecast.py": "workflows/test_bad_config.py",
     "workflows/separate_outputs.py": "workflows/test_separate.py",
     "workflows/separate_plan.py": "workflows/test_separate_requests.py",

@@ -121,6 +121,6 @@ AUGMENTATIONS = {
 }
 
 CALLBACKS = {
-    "terminate_on_non_finite": Row({"in_a_row": 3, "monitor": "val_loss"}),
+    "terminate_on_non_finite": Row({"in_a_row": 3, "monitor": "val_loss", "validation": False}),
     "gradient_clipping": Row({"percentile": 20.0, "history_steps": 5}),
 }

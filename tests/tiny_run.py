@@ -92,8 +92,8 @@ def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:
     """Makes `count` batches of the first epoch bad in their stems, from batch `first` on."""
     sound = SegmentBatches.batch
 
-    def batch(self, epoch, index):
-        mixtures, stems = sound(self, epoch, index)
+    def batch(self, epoch, index, draw=0):
+        mixtures, stems = sound(self, epoch, index, draw)
         if epoch == 0 and first <= index < first + count:
             stems[0, 0, 5, 0] = np.nan
         return mixtures, stems

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kseparation import __version__
-from kseparation.cli import demo, evaluate, import_weights, models, separate, train
+from kseparation.cli import demo, evaluate, import_weights, models, replay, separate, train
 from kseparation.cli.backend import prepare_environment, require_gpu, select_backend
 from kseparation.cli.flags import Verb, help_text, parse_flags, wants_help
 from kseparation.cli.output import json_text, print_result, standard_output_kept_clean
 from kseparation.errors import DISK_FULL, OF_THE_MACHINE, KSeparationError, MachineError, UserError, did_you_mean
 
-VERBS: dict[str, Verb] = {module.VERB.name: module.VERB for module in (train, separate, evaluate, import_weights, models, demo)}
+VERBS: dict[str, Verb] = {module.VERB.name: module.VERB for module in (train, separate, evaluate, replay, import_weights, models, demo)}
 
 _WRONG_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 

@@ -17,7 +17,7 @@ from kseparation.errors import UserError, did_you_mean
 
 # Where a mapping is a component: its keys that are not fields of the record are arguments of what it names.
 _COMPONENTS = {"data": DataConfig, "model": ComponentConfig, "training.optimizer": OptimizerConfig}
-_COMPONENT_LISTS = {"augment": ComponentConfig, "loss": LossConfig}
+_COMPONENT_LISTS = {"augment": ComponentConfig, "loss": LossConfig, "inject": ComponentConfig}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -145,8 +145,9 @@ class TrainingConfig(Record):
         jit_compile: true, false, or `auto`: on TensorFlow and JAX, where it pays.
         early_stopping_patience: epochs without a better validation before the end; None trains to the last epoch.
         keep_checkpoints: newest checkpoints kept.
+        keep_every_epochs: epochs between two checkpoints that are kept for good; None keeps none of them.
         rematerialise: recompute attention in the backward pass, for less memory.
-        max_skipped_in_a_row: steps in a row with a gradient that is not finite before training stops.
+        max_skipped_in_a_row: rejected steps in a row at which the training returns to its last good state; see `safety`.
     """
 
     epochs: int = Field(10, ge=1)
@@ -162,8 +163,27 @@ class TrainingConfig(Record):
     jit_compile: Annotated[Literal[True, False, "auto"], BeforeValidator(_not_a_number)] = "auto"
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = 20
     keep_checkpoints: int = Field(3, ge=1)
+    keep_every_epochs: Annotated[int, Field(ge=1)] | None = None
     rematerialise: bool = False
     max_skipped_in_a_row: int = Field(10, ge=1)
+
+
+class SafetyConfig(Record):
+    """What is watched while training, and what is done about trouble.
+
+    Args:
+        snapshot_every_steps: optimizer steps between two states kept in memory, to which the training can return.
+        keep_snapshots: number of them.
+        spike_threshold: a loss so many robust standard deviations above the usual makes the training return; 0 never does.
+        most_returns: returns within 10,000 steps before the training ends.
+        record_steps: last steps of which gradient norms, updates and activations of each layer are kept for an incident; 0 keeps none.
+    """
+
+    snapshot_every_steps: int = Field(100, ge=1)
+    keep_snapshots: int = Field(3, ge=2)
+    spike_threshold: float = Field(12.0, ge=0)
+    most_returns: int = Field(3, ge=0)
+    record_steps: int = Field(256, ge=0, le=4096)
 
 
 class LoggingConfig(Record):
@@ -200,6 +220,8 @@ class RunConfig(Record):
         model: architecture and constructor arguments.
         loss: parts of the loss; their weighted sum is trained on. May be empty where the model has an objective of its own.
         training: length, optimizer, precision.
+        safety: what is watched, and what is done about trouble.
+        inject: faults that are put into the training on purpose, to see what comes of them; needs `reproduce_failure`.
         logging: what is recorded.
         evaluation: how whole tracks are scored.
         reproduce_failure: lets settings pass that are known to break a training; they exist to show the failure.
@@ -224,6 +246,8 @@ class RunConfig(Record):
         LossConfig(name="multi_resolution_complex_stft", arguments={"windows": [4096, 2048, 1024, 512, 256]}),
     )
     training: TrainingConfig = TrainingConfig()
+    safety: SafetyConfig = SafetyConfig()
+    inject: Annotated[tuple[ComponentConfig, ...], Field(strict=False)] = ()
     logging: LoggingConfig = LoggingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     reproduce_failure: bool = False

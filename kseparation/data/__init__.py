@@ -3,6 +3,7 @@
 from kseparation.data.augment import AUGMENTATIONS
 from kseparation.data.batches import SegmentBatches
 from kseparation.data.builtin_music import BuiltinMusic
+from kseparation.data.detours import Detours
 from kseparation.data.segment_stream import SegmentStream
 from kseparation.data.track_folder import TrackFolder
 from kseparation.data.validation import ValidationSegments
@@ -12,4 +13,4 @@ DATASETS = {
     "track_folder": TrackFolder,
 }
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "BuiltinMusic", "SegmentBatches", "SegmentStream", "TrackFolder", "ValidationSegments"]
+__all__ = ["AUGMENTATIONS", "DATASETS", "BuiltinMusic", "Detours", "SegmentBatches", "SegmentStream", "TrackFolder", "ValidationSegments"]

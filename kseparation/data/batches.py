@@ -46,13 +46,14 @@ class SegmentBatches:
         # What the mixtures hold besides the stems passes the augmentations like a stem of its own, and is no target.
         self.sources = (*self.stems, REST) if any(song.has_rest for song in self.songs) else self.stems
 
-    def plan(self, epoch: int, index: int) -> list[list[StemChoice]]:
-        """Returns what batch `index` of `epoch` consists of: for each example, for each stem, its source and changes."""
-        return [self._plan_example(epoch, index, example) for example in range(self.batch_size)]
+    def plan(self, epoch: int, index: int, draw: int = 0) -> list[list[StemChoice]]:
+        """Returns what batch `index` of `epoch` consists of: for each example, for each stem, its source and changes. `draw` counts how often it was drawn anew."""
+        return [self._plan_example(epoch, index, example, draw) for example in range(self.batch_size)]
 
-    def _plan_example(self, epoch, index, example):
+    def _plan_example(self, epoch, index, example, number):
         # A counter-based generator: any draw is reached without making those before it.
-        draw = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, index, example])))
+        key = [self.seed, epoch, index, example, *([number] if number else [])]
+        draw = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
         track = int(draw.integers(len(self.songs)))
         start = draw_start(self.songs[track], self.segment_samples, draw)
         choices = [StemChoice(source, track, start) for source in self.sources]
@@ -60,9 +61,9 @@ class SegmentBatches:
             choices = augmentation(choices, draw, self.songs, self.segment_samples)
         return choices
 
-    def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, epoch: int, index: int, draw: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Returns mixtures float32 `(batch, samples, channels)` and their stems `(batch, stems, samples, channels)`."""
-        sources = np.stack([np.stack([self._read(choice) for choice in choices]) for choices in self.plan(epoch, index)])
+        sources = np.stack([np.stack([self._read(choice) for choice in choices]) for choices in self.plan(epoch, index, draw)])
         return sources.sum(axis=1), sources[:, : len(self.stems)]
 
     def _read(self, choice):

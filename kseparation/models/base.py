@@ -8,8 +8,10 @@ import numpy as np
 from keras import ops
 
 from kseparation.config.stem_names import STEM_NAME
+from kseparation.layers.output_watch import watch_output
 from kseparation.losses import Objective
 from kseparation.metrics import GlobalSDRMetric
+from kseparation.metrics.activation_scales import ActivationScales, scale_of
 from kseparation.metrics.loss_part import LossPart
 from kseparation.metrics.step_count import StepCount
 
@@ -19,16 +21,19 @@ class _Handover:
 
     def __init__(self):
         self.is_open = False
+        self.records = False
         self.value = None
+        self.scales = {}  # of the outputs of the layers that are recorded
 
     @contextlib.contextmanager
-    def step(self):
+    def step(self, records=True):
         """Open for one step, after which everything is forgotten: its tensors mean nothing in the next."""
-        self.is_open = True
+        self.is_open, self.records = True, records
         try:
             yield
         finally:
-            self.is_open, self.value = False, None
+            self.is_open, self.records, self.value = False, False, None
+            self.scales.clear()
 
 
 class _Scores:
@@ -39,6 +44,7 @@ class _Scores:
         self.others = list(others)
         self.micro_batches = StepCount(name="micro_batches") if self.parts else None
         self.handover = _Handover()
+        self.activations = None  # an `ActivationScales`
 
 
 @keras.saving.register_keras_serializable("kseparation")
@@ -82,6 +88,36 @@ class TrackedModel(keras.Model):
         """Returns what the forward pass of this step has found, None outside a step, as when Keras asks for shapes."""
         return self._scores.handover.value
 
+    def record_activations(self, layers: dict, steps: int) -> None:
+        """Has the scales of the outputs of these layers kept for the last micro-batches of a training. Call it before the first step is compiled, and once.
+
+        Args:
+            layers: by path, in the order in which they shall be shown.
+            steps: number of micro-batches.
+        """
+        scores = self._scores
+        scores.activations = ActivationScales(list(layers), steps)
+
+        def remember(path):
+            def see(output):
+                if scores.handover.records and hasattr(output, "shape") and keras.backend.is_float_dtype(keras.backend.standardize_dtype(output.dtype)):
+                    scores.handover.scales[path] = scale_of(output)  # at once: the output itself would stay in memory through the backward pass
+
+            return see
+
+        for path, layer in layers.items():
+            watch_output(layer, remember(path))
+
+    @property
+    def activations(self) -> ActivationScales | None:
+        """The scales that `record_activations` has kept."""
+        scores = getattr(self, "_scores", None)
+        return scores.activations if scores else None
+
+    def opened_step(self):
+        """Returns a context in which a forward pass hands over as inside a step, for those who take a step apart: nothing is recorded, for they would take that for a part of the layers."""
+        return self._scores.handover.step(records=False)
+
     def train_step(self, *arguments):
         with self._scores.handover.step():
             return super().train_step(*arguments)
@@ -110,11 +146,15 @@ class TrackedModel(keras.Model):
     @property
     def metrics(self):
         scores = getattr(self, "_scores", None)
-        return super().metrics + ([*scores.parts.values(), *scores.others, scores.micro_batches] if scores and scores.parts else [])
+        if not (scores and scores.parts):
+            return super().metrics
+        recorded = [scores.activations] if scores.activations is not None else []
+        return super().metrics + [*scores.parts.values(), *scores.others, scores.micro_batches, *recorded]
 
     def get_metrics_result(self):
         results = super().get_metrics_result()
-        results.pop("micro_batches", None)
+        for name in ("micro_batches", "activation_scales"):
+            results.pop(name, None)
         return results
 
     def set_micro_batches(self, count: int) -> None:
@@ -149,6 +189,8 @@ class TrackedModel(keras.Model):
             total = total + ops.cast(ops.sum(penalty), "float32")
         for name, value in {"total": total, **parts}.items():
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
+        if training and self._scores.activations is not None:
+            self._scores.activations.update_state(self._scores.handover.scales, step + 1)
         for metric in self._scores.others:
             metric.update_state(ops.convert_to_tensor(y), ops.stop_gradient(y_pred))
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the

@@ -1,11 +1,13 @@
 """Checkpoints that are whole or not there, each file proven by its hash before it is used."""
 
+import contextlib
 import json
 import logging
+import os
 import re
+import secrets
 import shutil
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from kseparation.errors import UserError
+from kseparation.storage.arrays import read_arrays, write_arrays
 from kseparation.storage.atomic import (
     REPLACED_PREFIX,
+    TEMPORARY_PREFIX,
     atomic_folder,
     explained_write_errors,
     read_json,
@@ -50,6 +54,7 @@ class CheckpointStore:
     Args:
         folder: usually `<run>/checkpoints`; created by the first save.
         keep: how many of the newest checkpoints stay, from 1. Defaults to 3.
+        keep_every: checkpoints whose step is a multiple of it stay too, from 1; None keeps no others.
 
     Example:
 
@@ -61,18 +66,22 @@ class CheckpointStore:
     (100, (2, 3), {'epoch': 1})
     """
 
-    def __init__(self, folder: str | Path, keep: int = 3) -> None:
-        if keep < 1:
-            raise UserError(f"`keep` must be at least 1. Received: keep={keep}.")
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: str | Path, keep: int = 3, keep_every: int | None = None) -> None:
+        for name, value in (("keep", keep), ("keep_every", keep_every)):
+            if value is not None and value < 1:
+                raise UserError(f"`{name}` must be at least 1. Received: {name}={value}.")
+        self.folder, self.keep, self.keep_every = Path(folder), keep, keep_every
 
-    def save(self, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any]) -> Path:
-        """Writes one checkpoint, replacing one of the same step, and deletes later ones and the oldest beyond `keep`.
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], retain: Collection[int] = ()) -> Path:
+        """Writes one checkpoint, replacing one of the same step, and deletes later ones and those that nothing keeps.
+
+        The newest `keep` stay, multiples of `keep_every`, and the steps of `retain`. Later ones belong to a course that was left.
 
         Args:
             step: number of training steps done, from 0; the name of the folder.
             arrays: by name; any NumPy number type. Names may contain slashes.
             progress: JSON values; NaN and infinity become null.
+            retain: steps whose checkpoints stay besides, such as that of the best model; it holds for this save only.
 
         Returns:
             The folder of the checkpoint.
@@ -83,12 +92,12 @@ class CheckpointStore:
         with explained_write_errors(path):
             remove_temporary(self.folder)
             with atomic_folder(path) as temporary:
-                _write_arrays(temporary / ARRAYS_FILE, arrays)
+                write_arrays(temporary / ARRAYS_FILE, arrays)
                 write_json(temporary / PROGRESS_FILE, progress)
                 _write_manifest(temporary, step)
                 if fault := _fault(temporary, step):
                     raise OSError(5, f"what was written does not read back ({fault})")
-            self._delete_old(step)
+            self._delete_old(step, frozenset(retain))
         return path
 
     def load_latest(self) -> Checkpoint | None:
@@ -99,6 +108,12 @@ class CheckpointStore:
             else:
                 return _load(path, step)
         return None
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, where the training returns to before them."""
+        for other, path in self._candidates():
+            if other > step:
+                _remove(path)
 
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, ascending, verified or not."""
@@ -112,16 +127,18 @@ class CheckpointStore:
         found = [(int(match[2]), match[1] is None, path) for match, path in named if match]
         return [(step, path) for step, _, path in sorted(found, reverse=True)]
 
-    def _delete_old(self, saved: int) -> None:
-        # Full-length files count; the hashes of old checkpoints are not computed again at each save. A later step than the
-        # saved one belongs to a course that was left when an older checkpoint was resumed.
+    def _delete_old(self, saved: int, retain: Collection[int]) -> None:
+        # Files of full length count, and of the two that are never gone below the hashes too: they are not computed for each old checkpoint at each save.
         others = [(step, path) for step, path in self._candidates() if step != saved]
-        whole = 1
+        whole = [saved]
         for step, path in others:
-            if whole >= self.keep or step > saved:
-                shutil.rmtree(path, ignore_errors=True)
-            elif not _fault(path, step, hashes=False):
-                whole += 1
+            if step > saved or step in whole or (len(whole) >= self.keep and not self._stays(step, retain)):
+                _remove(path)
+            elif not _fault(path, step, hashes=len(whole) < 2):
+                whole.append(step)
+
+    def _stays(self, step: int, retain: Collection[int]) -> bool:
+        return step in retain or (self.keep_every is not None and step % self.keep_every == 0)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -142,20 +159,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return _load(path, int(match[2]))
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # np.savez takes the names as keyword arguments, where `file` is its own, and would pickle objects.
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            array = np.asarray(array)
-            if array.dtype.kind not in "biufcUS":  # objects, and bfloat16, which NumPy reads back as bytes
-                raise UserError(
-                    f"Array `{name}` must be of a plain NumPy number type. Received: dtype={array.dtype}. "
-                    "Convert it to float32 first."
-                )
-            with archive.open(name + ".npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
 def _write_manifest(folder: Path, step: int) -> None:
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
@@ -164,26 +167,36 @@ def _write_manifest(folder: Path, step: int) -> None:
     write_json(folder / MANIFEST_FILE, {"format": FORMAT_VERSION, "step": step, "files": files})
 
 
+def _remove(path: Path) -> None:
+    # Killed meanwhile it leaves a temporary, and no half of a checkpoint under the name of a whole one.
+    with contextlib.suppress(OSError):
+        path = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"))
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def _fault(folder: Path, step: int, hashes: bool = True) -> str | None:
     """Returns what is wrong with a checkpoint, or None."""
     try:
         manifest = read_json(folder / MANIFEST_FILE)
         if (manifest["format"], manifest["step"]) != (FORMAT_VERSION, step):
             return f"{MANIFEST_FILE} belongs to another checkpoint"
-        for name in (ARRAYS_FILE, PROGRESS_FILE):
-            entry, file = manifest["files"][name], folder / name
+        expected = {name: (manifest["files"][name]["bytes"], manifest["files"][name]["sha256"]) for name in (ARRAYS_FILE, PROGRESS_FILE)}
+    except (UserError, KeyError, TypeError):
+        return f"{MANIFEST_FILE} is missing or unreadable"
+    for name, (size, sha256) in expected.items():
+        file = folder / name
+        try:
             if not file.is_file():
                 return f"{name} is missing"
-            if file.stat().st_size != entry["bytes"]:
-                return f"{name} has {file.stat().st_size} bytes instead of {entry['bytes']}"
-            if hashes and file_sha256(file) != entry["sha256"]:
-                return f"{name} does not match its hash"
-    except (UserError, KeyError, TypeError, OSError):
-        return f"{MANIFEST_FILE} is missing or unreadable"
+            # Which of the two files is damaged cannot be known.
+            if file.stat().st_size != size:
+                return f"{name} has {file.stat().st_size} bytes instead of {size}, as {MANIFEST_FILE} has it"
+            if hashes and file_sha256(file) != sha256:
+                return f"{name} does not match its hash in {MANIFEST_FILE}"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
     return None
 
 
 def _load(path: Path, step: int) -> Checkpoint:
-    with np.load(path / ARRAYS_FILE, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return Checkpoint(step, arrays, json.loads((path / PROGRESS_FILE).read_text(encoding="utf-8")), path)
+    return Checkpoint(step, read_arrays(path / ARRAYS_FILE), json.loads((path / PROGRESS_FILE).read_text(encoding="utf-8")), path)

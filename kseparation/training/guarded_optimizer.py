@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from kseparation.training.clipping import FixedNorm, PercentileNorm
+from kseparation.training.recoverable_rate import RecoverableRate
+from kseparation.training.step_record import StepRecord
 
 FIRST_LOSS_SCALE = 2.0**15
 LOSS_SCALE_GROWTH_STEPS = 2000
@@ -26,6 +28,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         averaging: decay of the averaged weights per step, 0 to below 1; 0 keeps none. It rises from zero with the number of steps, `min(averaging, (1 + n) / (10 + n))`.
         loss_scaling: whether the loss is scaled up so that small gradients survive float16. The scale is halved at each rejected step, not below 1, and doubled
             after 2000 good ones.
+        record_steps: number of last steps of which gradient norms and sizes of updates are kept for each layer (`StepRecord`); 0 keeps none.
 
     References: the decay's warm-up is that of TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
     """
@@ -37,6 +40,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         accumulate_steps: int = 1,
         averaging: float = 0.0,
         loss_scaling: bool = False,
+        record_steps: int = 0,
         name: str = "guarded_optimizer",
     ):
         super().__init__(learning_rate=0.0, name=name)
@@ -49,6 +53,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         self.accumulate_steps = accumulate_steps
         self.averaging = averaging
         self.loss_scaling = loss_scaling
+        self.record_steps = record_steps
+        self.record = StepRecord(record_steps) if record_steps else None
 
     def build(self, variables):
         if self.built:
@@ -75,8 +81,19 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         if self.averaging:
             self.averaged_steps = counter("averaged_steps")
             self.averages = [self.add_variable_from_reference(v, name="average") for v in variables]
+        if self.record is not None:
+            self.record.build(self, variables)
+        if self.recoverable_rate is not None:
+            self.recoverable_rate.build(self)
         self.inner_optimizer.build(variables)
         super().build(variables)
+
+    @property
+    def recoverable_rate(self) -> RecoverableRate | None:
+        """The learning rate that can be lowered in mid-run, where the wrapped optimizer has one."""
+        # Keras' own attribute: `learning_rate` gives the number that the schedule has now.
+        schedule = self.inner_optimizer._learning_rate
+        return schedule if isinstance(schedule, RecoverableRate) else None
 
     @property
     def variables(self):
@@ -102,9 +119,13 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         accepted = ops.logical_and(due, finite)
         gradients = [ops.where(finite, gradient, ops.zeros_like(gradient)) for gradient in gradients]
         gradients = self._clip(gradients, norm, due, finite, accepted)
-        finite = ops.logical_and(finite, self._apply_inner(gradients, variables, accepted))
+        rate = ops.cast(self.inner_optimizer.learning_rate, "float32") if self.record is not None else None
+        sound, changes = self._apply_inner(gradients, variables, accepted)
+        finite = ops.logical_and(finite, sound)
         accepted = ops.logical_and(due, finite)
         self._count(norm, due, finite)
+        if self.record is not None:
+            self.record.write(self._value(self.seen_steps), norms, changes, variables, norm, rate, accepted, due)
         if self.averaging:
             self._average(accepted)
 
@@ -150,7 +171,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         return [gradient * factor for gradient in gradients]
 
     def _apply_inner(self, gradients, variables, accepted):
-        """Makes the step where it is accepted and its weights are finite; returns whether they are."""
+        """Makes the step where it is accepted and its weights are finite; returns whether they are, and the norm of the change of each where steps are recorded."""
         # The wrapped optimizer may write in place, so the old values are copies.
         state = [*variables, *self.inner_optimizer.variables]
         old = [ops.copy(self._value(variable)) for variable in state]
@@ -158,10 +179,15 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         # A sum is finite only where all its terms are.
         sums = ops.stack([ops.sum(ops.cast(self._value(variable), "float32")) for variable in variables])
         finite = ops.all(ops.isfinite(sums))
+        changes = None
+        if self.record is not None:
+            changes = ops.stack(
+                [ops.sqrt(ops.sum(ops.square(ops.cast(self._value(now) - before, "float32")))) for now, before in zip(variables, old, strict=False)]
+            )
         accepted = ops.logical_and(accepted, finite)
         for variable, value in zip(state, old, strict=True):
             variable.assign(ops.where(accepted, self._value(variable), value))
-        return finite
+        return finite, changes
 
     def _count(self, norm, due, finite):
         skipped = ops.cast(ops.logical_and(due, ops.logical_not(finite)), "int32")
@@ -222,6 +248,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             "accumulate_steps": self.accumulate_steps,
             "averaging": self.averaging,
             "loss_scaling": self.loss_scaling,
+            "record_steps": self.record_steps,
             "name": self.name,
         }
 

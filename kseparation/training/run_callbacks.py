@@ -2,23 +2,26 @@
 
 import contextlib
 import sys
+from collections import deque
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from kseparation.errors import TrainingStopped
 from kseparation.storage.atomic import atomic_file
 from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training.full_disk import SurviveFullDisk
 from kseparation.training.interruption import Interruption
-from kseparation.training.run_log import METRICS_FILE, RunLog
-from kseparation.training.safety_callbacks import TerminateOnNonFinite
+from kseparation.training.run_log import RunLog
 from kseparation.training.state import read_state
 from kseparation.training.weight_averaging import averaged_weights
 
 # Keras' own running mean, which one bad step spoils for an epoch; `total` takes its place.
 KERAS_MEAN = "loss"
 VALIDATION = "val_"
+# Losses of so many steps are kept in memory, for an incident.
+RECENT_STEPS = 256
 
 
 def save_model(model: keras.Model, path) -> None:
@@ -38,7 +41,7 @@ def _without_optimizer(model):
 
 
 class LogSteps(keras.callbacks.Callback):
-    """Writes each step to the log, shows it, and counts faults.
+    """Writes each step to the log and shows it.
 
     Args:
         log: of the run.
@@ -48,6 +51,11 @@ class LogSteps(keras.callbacks.Callback):
         every_n_steps: distance of the lines in `metrics.jsonl`.
         epochs: of the whole training, for display.
         tensorboard: a `TensorboardScalars` or None.
+
+    Attributes:
+        step: steps done.
+        recent: `{"step", "<part>"...}` of the last steps.
+        rejected: whether the last step was.
     """
 
     def __init__(self, log: RunLog, steps_per_epoch: int, accumulate_steps: int, first_step: int, every_n_steps: int, epochs: int, tensorboard=None):
@@ -59,6 +67,8 @@ class LogSteps(keras.callbacks.Callback):
         self.every_n_steps = every_n_steps
         self.epochs = epochs
         self.tensorboard = tensorboard
+        self.recent = deque(log.last_steps(RECENT_STEPS), maxlen=RECENT_STEPS)
+        self.rejected = False
         self._pending = []  # parts of the micro-batches of a step that is not whole
 
     def on_train_begin(self, logs=None):
@@ -83,11 +93,10 @@ class LogSteps(keras.callbacks.Callback):
         self.step += 1
         self.log.step(self.step, parts)
         self._in_epoch.append(parts["total"])
+        self.recent.append({"step": self.step, **parts})
         optimizer = self.model.optimizer
         skipped = int(optimizer.skipped_steps)
-        if skipped > self._skipped:
-            self.log.event("fault", self.step, self._epoch, skipped_steps=skipped, skipped_in_a_row=int(optimizer.skipped_in_a_row), **self._named(parts))
-        self._skipped = skipped
+        self.rejected, self._skipped = skipped > self._skipped, skipped
         rate, self._next_rate = self._next_rate, float(optimizer.learning_rate)
         self._bar.update()
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in parts.items()})
@@ -104,15 +113,26 @@ class LogSteps(keras.callbacks.Callback):
         """Whether the last step was the last one of its epoch."""
         return self.step % self.steps_per_epoch == 0
 
+    def rewind(self, step: int, course: int) -> None:
+        """Forgets the steps after `step`, where the training goes on from an older state."""
+        self.step = step
+        self.log.rewind(step, course)
+        self._pending = []
+        self._bar.close()
+        self.recent = deque((row for row in self.recent if row["step"] <= step), maxlen=RECENT_STEPS)
+        if self.tensorboard is not None:
+            self.tensorboard.restart(step)
+
     @staticmethod
-    def _named(parts):
-        return {"loss": parts["total"], **{name: value for name, value in parts.items() if name != "total"}}
+    def named(parts: dict) -> dict:
+        """Returns the parts of a loss as the log names them, the total first, as `loss`."""
+        return {"loss": parts["total"], **{name: value for name, value in parts.items() if name not in ("total", "step")}}
 
     def _event(self, parts, rate, skipped):
         state = {"lr": rate, "grad_norm": float(self.model.optimizer.gradient_norm), "skipped_steps": skipped}
-        self.log.event("train", self.step, self._epoch, **self._named(parts), **state)
+        self.log.event("train", self.step, self._epoch, **self.named(parts), **state)
         if self.tensorboard is not None:
-            for name, value in {**self._named(parts), **state}.items():
+            for name, value in {**self.named(parts), **state}.items():
                 if np.isfinite(value):
                     self.tensorboard.add_scalar(f"train/{name}", value, self.step)
 
@@ -125,7 +145,7 @@ class LogSteps(keras.callbacks.Callback):
         if values:
             values.pop(KERAS_MEAN, None)
             score = values.pop("sdr", float("nan"))
-            named = self._named(values)
+            named = self.named(values)
             self.log.event("validation", self.step, epoch, **named, sdr_segments=score)
             line += f"  validation loss {named['loss']:.4g}  segment SDR {score:.2f} dB"
             if self.tensorboard is not None:
@@ -157,6 +177,7 @@ class KeepBest(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.patience = patience
         self.judged_by = judged_by
+        self.last_disk, self.best_disk = (SurviveFullDisk("at the end of the next epoch") for _ in range(2))
         self.best_loss, self.best_step = float("inf"), None
         if progress.get("best_loss") is not None and progress.get("judged_by") == judged_by:
             self.best_loss, self.best_step = float.fromhex(progress["best_loss"]), progress["best_step"]
@@ -166,11 +187,14 @@ class KeepBest(keras.callbacks.Callback):
         logs = logs or {}
         loss = float(logs.get(VALIDATION + "total", logs.get("total", float("nan"))))
         step = (epoch + 1) * self.steps_per_epoch
-        save_model(self.model, self.folder / "last.keras")
+        with self.last_disk.attempt("last.keras"):
+            save_model(self.model, self.folder / "last.keras")
         if loss < self.best_loss:
-            self.best_loss, self.best_step = loss, step
-            save_model(self.model, self.folder / "model.keras")
-        elif self._patience_is_over(step):
+            with self.best_disk.attempt("model.keras"):
+                save_model(self.model, self.folder / "model.keras")
+                # Only with its file: else the next epoch that is better than the file's would be passed over.
+                self.best_loss, self.best_step = loss, step
+        elif np.isfinite(loss) and self._patience_is_over(step):  # what is not finite tells nothing
             self.ended_early = True
             self.model.stop_training = True
 
@@ -193,9 +217,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
         log: of the run; put on the disk before the checkpoint that counts its lines.
         steps: gives the number of steps done.
         best: whose progress is kept with the state.
-        guard: whose reason ends the training.
         interruption: ends the training after the step in which a signal came.
-        facts: kept with each state as they are.
+        facts: returns what else is kept with each state, JSON values.
         tensorboard: writer whose events are put on the disk with the log, or None.
     """
 
@@ -205,47 +228,46 @@ class SaveCheckpoint(keras.callbacks.Callback):
         log: RunLog,
         steps: LogSteps,
         best: KeepBest,
-        guard: TerminateOnNonFinite,
         interruption: Interruption,
-        facts: dict | None = None,
+        facts: Callable[[], dict] = dict,
         tensorboard=None,
     ):
         super().__init__()
-        self.facts = facts or {}
+        self.facts = facts
         self.tensorboard = tensorboard
         self.store = store
         self.log = log
         self.steps = steps
         self.best = best
-        self.guard = guard
         self.interruption = interruption
+        self.disk = SurviveFullDisk("at the end of the next epoch")
 
     def on_train_batch_end(self, batch, logs=None):
         if not self.steps.between_steps or self.steps.ends_epoch:
             return  # at the end of an epoch the validation comes first: a run that goes on from here would never make up for it
-        self._stop_where_the_guard_says()
         if self.interruption.received is not None:
-            self._save()
-            self.interruption.act()
+            self.save()
+            self._act()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._stop_where_the_guard_says()
-        self._save()
+        self.save()
         if self.interruption.received is not None:
-            self.interruption.act()
+            self._act()
 
-    def _stop_where_the_guard_says(self):
-        if self.guard.reason:
-            message = (
-                f"Training stopped: {self.guard.reason}. Rejected steps changed no weight; the state is saved in {self.store.folder / str(self.steps.step)}. "
-                f"The faults are in {self.log.folder / METRICS_FILE}."
-            )
-            self._save(stopped=message)
-            raise TrainingStopped(message)
+    def _act(self):
+        self.disk.require_written()  # else who interrupts would believe that it was
+        self.interruption.act()
 
-    def _save(self, **facts):
+    def save(self, **facts) -> None:
+        """Writes a checkpoint now, with further facts."""
         self.log.flush()
         if self.tensorboard is not None:
             self.tensorboard.flush()
-        progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress(), **self.facts, **facts}
-        return self.store.save(self.steps.step, read_state(self.model), progress)
+        progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress(), **self.facts(), **facts}
+        with self.disk.attempt(f"the checkpoint of step {self.steps.step}"):
+            self.store.save(self.steps.step, read_state(self.model), progress, retain=[self.best.best_step] if self.best.best_step else [])
+
+    def require_written(self) -> None:
+        """Raises MachineError where the last checkpoint or model could not be written, at the end of a training."""
+        for disk in (self.disk, self.best.last_disk, self.best.best_disk):
+            disk.require_written()

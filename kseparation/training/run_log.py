@@ -1,12 +1,14 @@
 """What a run writes about itself while it trains."""
 
 import json
-import os
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kseparation.storage.atomic import plain, write_text_atomic
 from kseparation.storage.json_lines import read_json_lines
+from kseparation.storage.patient_file import PatientFile
 
 LOSSES_FILE = "losses.log"
 METRICS_FILE = "metrics.jsonl"
@@ -25,23 +27,59 @@ def last_step(folder: Path) -> int:
     return max(map(_step_of, lines), default=0)
 
 
+def rows_of_the_course(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows of `metrics.jsonl` without the trainings and validations from which the training returned to an older state; faults and recoveries stay.
+
+    Example:
+
+    >>> rows = [{"kind": "train", "step": step} for step in (1, 2, 3)]
+    >>> [row["step"] for row in rows_of_the_course([*rows, {"kind": "recovery", "step": 3, "to_step": 1}, {"kind": "train", "step": 2}])]
+    [1, 3, 2]
+    """
+    kept = []
+    for row in rows:
+        if row.get("kind") == "recovery":
+            kept = [old for old in kept if old.get("kind") not in ("train", "validation") or old["step"] <= row["to_step"]]
+        kept.append(row)
+    return kept
+
+
 class RunLog:
     """Appends to `losses.log` (every step, exact, no clock) and `metrics.jsonl` (events, with seconds).
 
     `losses.log` has one line per optimizer step: the step, then `name=value` for each loss part with the value as hexadecimal float. Two runs that computed the same thing
-    have the same file. A context manager.
+    have the same file. A full disk ends neither the log nor the training: see `PatientFile`. A context manager.
+
+    Where the training returns to an older state, a new course begins: `losses.log` is cut back, while `metrics.jsonl` keeps what was seen, and its further rows have the number of the course
+    (see `rows_of_the_course`).
 
     Args:
         folder: of the run.
         step: number of steps already done; lines of later steps, left by a run that died, are cut off.
+        course: number of returns made before.
     """
 
-    def __init__(self, folder: str | Path, step: int = 0):
+    def __init__(self, folder: str | Path, step: int = 0, course: int = 0):
         self.folder = Path(folder)
-        self._cut_back(step)
-        self._losses = open(self.folder / LOSSES_FILE, "a", encoding="ascii")
-        self._metrics = open(self.folder / METRICS_FILE, "a", encoding="utf-8")
+        self.course = course
         self._start = time.monotonic()
+        self._cut_back(step)
+        self._losses = PatientFile(self.folder / LOSSES_FILE)
+        self._metrics = PatientFile(self.folder / METRICS_FILE)
+
+    def rewind(self, step: int, course: int) -> None:
+        """Begins a new course after `step`."""
+        kept = [line for line in self._losses.content().splitlines(keepends=True) if _step_of(line.decode("ascii")) <= step]
+        self._losses.truncate(sum(map(len, kept)))
+        self.course = course
+
+    def last_steps(self, number: int) -> list[dict[str, float]]:
+        """Returns the last lines of `losses.log`, oldest first: `{"step", "<part>"...}`."""
+        rows = []
+        for line in self._losses.content().decode("ascii").splitlines()[-number:]:
+            step, *parts = line.split(" ")
+            rows.append({"step": int(step), **{name: float.fromhex(value) for name, value in (part.rsplit("=", 1) for part in parts)}})
+        return rows
 
     def _cut_back(self, step):
         losses = self.folder / LOSSES_FILE
@@ -54,8 +92,9 @@ class RunLog:
             write_text_atomic(losses, "".join(line + "\n" for line in kept[1:]))
         metrics = self.folder / METRICS_FILE
         if metrics.exists():
-            # What lies after the checkpoint is done again.
-            kept = [row for row in read_json_lines(metrics) if isinstance(row.get("step"), int) and row["step"] <= step]
+            # What lies after the checkpoint is done again; older courses are over.
+            rows = [(row, row.get("course", 0)) for row in read_json_lines(metrics) if isinstance(row.get("step"), int)]
+            kept = [row for row, course in rows if course < self.course or course == self.course and row["step"] <= step]
             starts = [index for index, row in enumerate(kept) if row.get("kind") == "start"]
             kept = [row for index, row in enumerate(kept) if index not in starts[:-1]]  # a run that died before its first checkpoint started again
             write_text_atomic(metrics, "".join(json.dumps(row) + "\n" for row in kept))
@@ -72,19 +111,18 @@ class RunLog:
         self._losses.write(f"{step} {values}\n")
 
     def event(self, kind: str, step: int, epoch: int, **values) -> None:
-        """Adds one JSON object: `kind` is start, train, validation, fault or resume."""
+        """Adds one JSON object: `kind` is start, train, validation, fault, recovery or resume."""
         row = {"kind": kind, "step": step, "epoch": epoch, "seconds": round(time.monotonic() - self._start, 3)}
+        if self.course:
+            row["course"] = self.course
         self._metrics.write(json.dumps(plain(row | values)) + "\n")
-        self._metrics.flush()
 
     def flush(self) -> None:
-        """Puts everything on the disk."""
-        for file in (self._losses, self._metrics):
-            file.flush()
-            os.fsync(file.fileno())
+        """Puts everything on the disk, as far as it lets."""
+        self._losses.flush()
+        self._metrics.flush()
 
     def close(self) -> None:
-        """Flushes and closes both files."""
-        self.flush()
+        """Flushes and closes both files; a warning says what the disk still refuses."""
         self._losses.close()
         self._metrics.close()

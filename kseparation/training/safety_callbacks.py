@@ -19,6 +19,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
     Args:
         in_a_row: rejected steps in a row that end the training.
         monitor: key of the log that holds the loss; a `GuardedOptimizer` judges for itself.
+        validation: whether a validation loss that is not finite ends the training too.
 
     Attributes:
         reason: why the training was ended, or None.
@@ -30,12 +31,13 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
     True
     """
 
-    def __init__(self, in_a_row: int = 10, monitor: str = "loss"):
+    def __init__(self, in_a_row: int = 10, monitor: str = "loss", validation: bool = True):
         super().__init__()
         if in_a_row < 1:
             raise ValueError(f"`in_a_row` must be at least 1. Received: in_a_row={in_a_row}")
         self.in_a_row = in_a_row
         self.monitor = monitor
+        self.validation = validation
         self.reason = None
         self._epoch = 0
         self._bad_losses = 0  # steps in a row whose own loss was not finite
@@ -59,7 +61,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
             self._stop(f"`{self.monitor}` is {float(value)} at batch {batch + 1} of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        for key in (f"val_{self.monitor}", f"val_{STEP_LOSS}"):
+        for key in (f"val_{self.monitor}", f"val_{STEP_LOSS}") if self.validation else ():
             value = (logs or {}).get(key)
             if value is not None and not np.isfinite(float(value)):
                 self._stop(f"the validation loss after epoch {epoch + 1} is {float(value)}")
@@ -111,7 +113,7 @@ class GradientClipping(keras.callbacks.Callback):
         if isinstance(optimizer, GuardedOptimizer):
             if optimizer.clipping is not None and optimizer.clipping.get_config() == self.rule.get_config():
                 return
-            settings = {key: getattr(optimizer, key) for key in ("accumulate_steps", "averaging", "loss_scaling")}
+            settings = {key: getattr(optimizer, key) for key in ("accumulate_steps", "averaging", "loss_scaling", "record_steps")}
             optimizer = optimizer.inner_optimizer
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             settings, optimizer = {**settings, "loss_scaling": True}, optimizer.inner_optimizer

@@ -14,7 +14,9 @@ from kseparation.errors import UserError, did_you_mean
 from kseparation.losses import LOSSES, Objective
 from kseparation.models import MODELS
 from kseparation.training import FixedNorm, GuardedOptimizer, WarmupSchedule
+from kseparation.training.faults import FAULTS, Fault
 from kseparation.training.optimizers import OPTIMIZERS
+from kseparation.training.recoverable_rate import RecoverableRate
 
 # Constructor arguments that the run itself fills in.
 _FROM_DATA = ("root", "stems", "sample_rate", "channels", "validation_split")
@@ -38,6 +40,8 @@ def check_components(config: RunConfig) -> None:
         _check(augmentation, AUGMENTATIONS, "augmentation", problems)
     for loss in config.loss:
         _check(loss, LOSSES, "loss", problems)
+    for fault in config.inject:
+        _check(fault, FAULTS, "fault", problems)
     _check(config.model, MODELS, "model", problems, _MODEL_FROM_DATA)
     _check(config.training.optimizer, OPTIMIZERS, "optimizer", problems, ("learning_rate", "weight_decay"))
     _refuse_unavailable(config, problems)
@@ -106,6 +110,7 @@ def build_model(config: RunConfig) -> keras.Model:
     data = config.data
     provided = {"stems": tuple(data.stems), "sample_rate": data.sample_rate, "channels": data.channels, "segment_samples": segment_samples(config)}
     model = _construct(MODELS[config.model.name], config.model, provided)
+    model.name = config.model.name  # Keras would number the models of a process, and its paths name layers in reports
     try:
         model.build((None, None, data.channels))
     except ValueError as error:
@@ -144,11 +149,22 @@ def build_objective(config: RunConfig, own_parts: Sequence[str] = ()) -> Objecti
         raise UserError(f"`loss`: {error}") from error
 
 
+def build_faults(config: RunConfig) -> list[Fault]:
+    """Returns the faults that a config injects.
+
+    Raises:
+        UserError: it has some, and not `reproduce_failure`.
+    """
+    for fault in config.inject:
+        require_reproduce_failure(config, fault.place.below("name"), "it is a fault that is put in on purpose")
+    return [_construct(FAULTS[fault.name], fault, {}) for fault in config.inject]
+
+
 def build_optimizer(config: RunConfig) -> GuardedOptimizer:
     """Returns the guarded optimizer of a config with its schedule."""
     training = config.training
     part = training.optimizer
-    schedule = WarmupSchedule(part.learning_rate, training.warmup_steps, training.epochs * training.steps_per_epoch, training.schedule)
+    schedule = RecoverableRate(WarmupSchedule(part.learning_rate, training.warmup_steps, training.epochs * training.steps_per_epoch, training.schedule))
     inner = _construct(OPTIMIZERS[part.name], part, {"learning_rate": schedule, "weight_decay": part.weight_decay})
     return GuardedOptimizer(
         inner,
@@ -156,4 +172,5 @@ def build_optimizer(config: RunConfig) -> GuardedOptimizer:
         accumulate_steps=training.accumulate_steps,
         averaging=training.ema,
         loss_scaling=training.dtype_policy == "mixed_float16",
+        record_steps=config.safety.record_steps,
     )

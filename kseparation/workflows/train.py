@@ -10,30 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from kseparation.config.loading import dump_config, flat_config
 from kseparation.config.records import RunConfig
-from kseparation.data import SegmentBatches, SegmentStream, ValidationSegments
+from kseparation.data import SegmentBatches, ValidationSegments
 from kseparation.data.input_check import check_tracks
-from kseparation.errors import CheckFailed, KSeparationError, TrainingStopped, UserError
+from kseparation.errors import CheckFailed, UserError
+from kseparation.layers.output_watch import called_layers
 from kseparation.reporting.report import write_report
 from kseparation.reporting.report_data import ReportData
 from kseparation.storage.atomic import read_json, remove_temporary, require_writable, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
-from kseparation.training import TerminateOnNonFinite
-from kseparation.training.feeding import fit_input
-from kseparation.training.interruption import Interruption
-from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint
-from kseparation.training.run_log import METRICS_FILE, RunLog, last_step
+from kseparation.training.faults import Injection
+from kseparation.training.incidents import FACTS, INCIDENTS, clean_incidents
+from kseparation.training.run_log import METRICS_FILE, RunLog, last_step, rows_of_the_course
 from kseparation.training.state import write_state
-from kseparation.training.tensorboard import tensorboard_scalars
-from kseparation.training.validation_set import ValidationSet
-from kseparation.training.weight_averaging import ValidateAveragedWeights
 from kseparation.workflows.build import (
     build_augmentations,
     build_dataset,
+    build_faults,
     build_model,
     build_objective,
     build_optimizer,
@@ -41,6 +39,7 @@ from kseparation.workflows.build import (
     segment_samples,
 )
 from kseparation.workflows.environment import describe_environment
+from kseparation.workflows.fitting import Fitting
 from kseparation.workflows.memory_forecast import require_memory
 from kseparation.workflows.run_folder import (
     CHECKPOINTS,
@@ -57,6 +56,8 @@ CHOOSES_SONGS = ("data.name", "data.seed", "data.songs", "data.song_seconds", "d
 
 # Read before the first step where a model starts from data.
 START_EXAMPLES = 32
+# A look at which layers a model calls takes no more sound than this.
+LOOK_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ def train(
         config: the run.
         run_dir: folder of the run; by default `runs/<config name>-<backend>-<n>`.
         resume: `auto`, `never`, `must` or the folder of a run.
-        strict: whether the first step that is not finite ends the training.
+        strict: whether the first trouble ends the training.
         allow: config keys that may differ from those the run was begun with.
 
     Raises:
         UserError: config, data or folder are wrong; nothing has been written then.
         CheckFailed: every checkpoint of the run is damaged, or gone.
         KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written after the step, and the same call goes on from it.
-        TrainingStopped: too many steps in a row were not finite.
+        TrainingStopped: the safety policy ended it; the message names the incident.
     """
     check_components(config)
     require_memory(config)
@@ -99,10 +100,12 @@ def train(
         print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
         return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
     require_writable(choice.folder / CONFIG_FILE, "--run_dir")
-    with _dtype_policy(config.training.dtype_policy):
+    with dtype_policy(config.training.dtype_policy):
         # All that can be refused is built before the data, which may take minutes to make, and before the folder.
         keras.utils.set_random_seed(config.seed)
-        model = _compiled_model(config)
+        model = compiled_model(config)
+        injection = Injection(build_faults(config))
+        injection.change_model(model)
         augmentations = build_augmentations(config)
         dataset = build_dataset(config)
         songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
@@ -115,8 +118,9 @@ def train(
         with RunLock(choice.folder):
             check_still_chosen(choice)
             remove_temporary(choice.folder)
+            clean_incidents(choice.folder)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
-            store = CheckpointStore(choice.folder / CHECKPOINTS, keep=config.training.keep_checkpoints)
+            store = _store(choice.folder, config.training)
             songs_now = _fingerprint(dataset, songs)
             progress = _restore(model, store, choice, changed, config.training.steps_per_epoch)
             _check_same_songs(progress, songs_now, choice.folder, changed, allow)
@@ -125,13 +129,20 @@ def train(
             if changed or not choice.resumes:
                 write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
             write_json(choice.folder / "environment.json", describe_environment())
-            fixed = {"songs": songs_now, "judged_by": _judged_by(config, _fingerprint(dataset, validation_songs), model)}
+            judged_by = _judged_by(config, _fingerprint(dataset, validation_songs), model)
             if not progress:
                 _start_from_data(model, batches, choice.folder)
-            summary = _fit(config, model, batches, validation_songs, choice.folder, store, progress, fixed, strict)
+            segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, config.training.batch_size, config.data.overlap)
+            fitting = Fitting(config, model, batches, segments, choice.folder, store, progress, {"songs": songs_now}, judged_by, strict, injection)
+            summary = _summary(config, model, fitting.run(), fitting, choice.folder)
             _write_report(choice.folder, summary)
             write_json(choice.folder / SUMMARY_FILE, summary)
     return TrainResult(choice.folder, summary)
+
+
+def _store(folder, training):
+    every = training.keep_every_epochs
+    return CheckpointStore(folder / CHECKPOINTS, training.keep_checkpoints, every and every * training.steps_per_epoch)
 
 
 def _check_rest(model, batches, validation_songs):
@@ -207,7 +218,8 @@ def _judged_by(config, songs, model):
 
 
 @contextlib.contextmanager
-def _dtype_policy(name):
+def dtype_policy(name: str):
+    """Sets Keras' dtype policy for the duration of a block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -216,7 +228,8 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _compiled_model(config):
+def compiled_model(config: RunConfig) -> keras.Model:
+    """Returns the model of a config, built and compiled as `train` does, with the record of its steps; the dtype policy must have been set."""
     model = build_model(config)
     optimizer = build_optimizer(config)
     optimizer.build(model.trainable_variables)
@@ -225,84 +238,10 @@ def _compiled_model(config):
         # Keras leaves XLA off on TensorFlow without a GPU, where a step takes half again as long without it; torch runs eagerly.
         jit = keras.backend.backend() in ("tensorflow", "jax")
     model.compile(optimizer=optimizer, loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False)
+    if config.safety.record_steps and model.tracks_parts:
+        example = np.zeros((1, min(model.segment_samples, LOOK_SAMPLES), config.data.channels), "float32")
+        model.record_activations(called_layers(model, example), config.safety.record_steps * config.training.accumulate_steps)
     return model
-
-
-def _fit(config, model, batches, validation_songs, folder, store, progress, fixed, strict):
-    training = config.training
-    first_step = progress.get("step", 0)
-    segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, training.batch_size, config.data.overlap)
-    validation = ValidationSet(segments)
-    guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row)
-    best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, fixed["judged_by"], progress)
-    if progress.get("stopped") and (best.ended_early or first_step >= training.epochs * training.steps_per_epoch):
-        # Nothing is left in which it could recover.
-        raise TrainingStopped(f"{progress['stopped']} It had come to its end, and nothing was trained now. Begin another run: --resume=never, or another folder.")
-    with (
-        RunLog(folder, first_step) as log,
-        tensorboard_scalars(folder / "tensorboard", config.logging.tensorboard, first_step) as tensorboard,
-        Interruption() as interruption,
-    ):
-        if progress:
-            epoch, done = divmod(first_step, training.steps_per_epoch)
-            log.event("resume", first_step, epoch, from_backend=progress.get("backend"))
-            print(f"resumed at epoch {epoch + 1}, step {first_step}" + (f", {done} steps into the epoch" if done else ""), file=sys.stderr)
-        steps = LogSteps(
-            log, training.steps_per_epoch, training.accumulate_steps, first_step, config.logging.every_n_steps, training.epochs, tensorboard
-        )
-        callbacks = [ValidateAveragedWeights(), steps, guard, best, SaveCheckpoint(store, log, steps, best, guard, interruption, {"songs": fixed["songs"]}, tensorboard)]
-        for epoch, done, end in _legs(first_step, training.steps_per_epoch, training.epochs):
-            if not best.ended_early:
-                _fit_leg(config, model, batches, validation, callbacks, epoch, done, end)
-        if interruption.received is not None:  # after the last checkpoint
-            interruption.act()
-    return _summary(config, model, steps, best, folder)
-
-
-def _legs(first_step, steps_per_epoch, epochs):
-    """Yields (epoch, steps done in it, last epoch) for each call of `fit`: an epoch that was interrupted is ended by a call of its own."""
-    epoch, done = divmod(first_step, steps_per_epoch)
-    if done and epoch < epochs:
-        yield epoch, done, epoch + 1
-        epoch += 1
-    if epoch < epochs:
-        yield epoch, 0, epochs
-
-
-def _fit_leg(config, model, batches, validation, callbacks, epoch, done, end):
-    training = config.training
-    batches_per_epoch, first_batch = (steps * training.accumulate_steps for steps in (training.steps_per_epoch, done))
-    audio = (batches.segment_samples, config.data.channels)
-    shapes = (audio, (len(batches.stems), *audio))
-    failures = []
-
-    def remembering(source):
-        try:
-            yield from source
-        except Exception as error:
-            failures.append(error)
-            raise
-
-    model.set_micro_batches(epoch * batches_per_epoch + first_batch)
-    with SegmentStream(batches, batches_per_epoch, epoch, config.data.workers, first_batch) as source:
-        try:
-            model.fit(
-                fit_input(remembering(source), shapes),
-                steps_per_epoch=batches_per_epoch - first_batch,
-                initial_epoch=epoch,
-                epochs=end,
-                validation_data=fit_input(validation, shapes),
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
-        except KSeparationError:  # a stop or a full disk, whatever was read ahead meanwhile
-            raise
-        except Exception:
-            # TensorFlow hides what went wrong in reading behind an error of its own.
-            for failure in (*failures, *validation.failures):
-                raise failure from None
-            raise
 
 
 def _write_report(folder, summary):
@@ -310,14 +249,15 @@ def _write_report(folder, summary):
     packages = environment.pop("packages")
     data = ReportData(
         title=folder.name,
-        history=read_json_lines(folder / METRICS_FILE),
+        history=rows_of_the_course(read_json_lines(folder / METRICS_FILE)),
         facts={"Run": summary, "Environment": {**environment, **packages}},
         config_text=(folder / CONFIG_FILE).read_text(encoding="utf-8"),
     )
     write_report(folder / "report.html", data)
 
 
-def _summary(config, model, steps, best, folder):
+def _summary(config, model, steps, fitting, folder):
+    best, incidents = fitting.best, folder / INCIDENTS
     return {
         "run": str(folder),
         "task": config.task,
@@ -329,5 +269,7 @@ def _summary(config, model, steps, best, folder):
         "best_epoch": None if best.best_step is None else math.ceil(best.best_step / config.training.steps_per_epoch),
         "best_validation_loss": best.best_loss,
         "skipped_steps": int(model.optimizer.skipped_steps),
+        "returns": len(fitting.policy.returns),
+        "incidents": sum(1 for path in incidents.iterdir() if not path.name.startswith(".") and (path / FACTS).is_file()) if incidents.is_dir() else 0,
         "ended_early": best.ended_early,
     }

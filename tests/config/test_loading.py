@@ -52,6 +52,7 @@ CONFIGS = st.builds(
         clip_norm=st.none() | POSITIVE,
         jit_compile=st.sampled_from([True, False, "auto"]),
         early_stopping_patience=st.none() | st.integers(1, 5),
+        keep_every_epochs=st.none() | st.integers(1, 5),
     ),
     evaluation=st.builds(EvaluationConfig, metrics=st.sampled_from([("sdr",), ("si_sdr", "sdr")])),
     reproduce_failure=st.booleans(),
@@ -118,7 +119,7 @@ def test_every_problem_is_reported_at_once(write) -> None:
     assert lines[0] == "13 problems:"
     expected = [
         "run.yaml:1: `sed` is not a known key. Did you mean `seed`? Valid: `task`, `seed`, `data`, `augment`, `model`, "
-        "`loss`, `training`, `logging`, `evaluation`, `reproduce_failure`.",
+        "`loss`, `training`, `safety`, `inject`, `logging`, `evaluation`, `reproduce_failure`.",
         "run.yaml:2: `seed` must be a whole number. Received: 'yes'",
         "run.yaml:3: `model.name` is required.",
         "run.yaml:5: `loss.0.weight` must be a number. Received: '1e-3'",

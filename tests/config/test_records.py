@@ -59,6 +59,7 @@ def test_place_and_source_are_no_part_of_equality() -> None:
         (TrainingConfig, "jit_compile", 1),
         (TrainingConfig, "jit_compile", "yes"),
         (TrainingConfig, "dtype_policy", "float64"),
+        (TrainingConfig, "keep_every_epochs", 0),
         (TrainingConfig, "rematerialise", 0),
         (EvaluationConfig, "metrics", ("sdr", "sdr")),
         (EvaluationConfig, "metrics", ()),

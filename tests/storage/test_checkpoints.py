@@ -133,6 +133,66 @@ def test_all_damaged_is_as_none(store, caplog):
     assert "state.npz is missing" in caplog.text
 
 
+def test_multiples_and_the_steps_asked_for_stay_besides_the_newest(tmp_path):
+    store = CheckpointStore(tmp_path, keep=2, keep_every=10)
+    for step in range(5, 60, 5):
+        store.save(step, arrays(step), {"epoch": step, "best": None}, retain={15, 30, 777})
+    assert store.steps() == [10, 15, 20, 30, 40, 50, 55]
+    for step in store.steps():
+        assert_is(load_checkpoint(tmp_path / str(step)), step)
+    save(store, 56)
+    assert store.steps() == [10, 20, 30, 40, 50, 55, 56]
+    store.save(25, arrays(25), {"epoch": 25, "best": None}, retain={56})
+    assert store.steps() == [10, 20, 25]
+
+
+def test_with_one_kept_the_rest_goes(tmp_path):
+    store = CheckpointStore(tmp_path, keep=1)
+    for step in (1, 2, 3):
+        save(store, step)
+        assert store.steps() == [step]
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+def test_two_sound_ones_stay_where_there_are_two(tmp_path, damage):
+    """A damaged one that lies between them does not count, even where all its files have their length."""
+    store = CheckpointStore(tmp_path, keep=2)
+    save(store, 1)
+    damage(save(store, 2) / "state.npz")
+    save(store, 3)
+    assert store.steps() == [1, 2, 3]
+    assert_is(load_checkpoint(tmp_path / "1"), 1)
+    save(store, 4)
+    assert store.steps() == [3, 4]
+
+
+def test_a_replaced_one_goes_with_the_one_that_replaced_it(tmp_path):
+    store = CheckpointStore(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        save(store, step)
+    shutil.copytree(tmp_path / "3", tmp_path / ".old-3")
+    save(store, 4)
+    assert sorted(os.listdir(tmp_path)) == ["2", "3", "4"]
+
+
+def test_a_checkpoint_is_deleted_in_one_piece(tmp_path, monkeypatch, caplog):
+    """A process that is killed meanwhile leaves no half of one, which would be taken for a damaged one."""
+    store = CheckpointStore(tmp_path, keep=1)
+    save(store, 1)
+
+    def die(path, **_):
+        if os.path.exists(path):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(Killed):
+            save(store, 2)
+    assert store.steps() == [2]
+    save(store, 3)
+    assert os.listdir(tmp_path) == ["3"]
+
+
 def test_cut_files_do_not_count_as_kept(tmp_path):
     store = CheckpointStore(tmp_path, keep=2)
     save(store, 1)
@@ -209,6 +269,8 @@ def test_objects_and_foreign_types_are_refused(store, bad):
 def test_wrong_arguments(store, tmp_path):
     with pytest.raises(UserError, match="`keep` must be at least 1. Received: keep=0"):
         CheckpointStore(tmp_path, keep=0)
+    with pytest.raises(UserError, match="`keep_every` must be at least 1. Received: keep_every=0"):
+        CheckpointStore(tmp_path, keep_every=0)
     with pytest.raises(UserError, match="`step` must not be negative. Received: step=-1"):
         store.save(-1, {}, {})
     with pytest.raises(UserError, match="is not a checkpoint"):

@@ -5,9 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from kseparation.errors import TrainingStopped
 from kseparation.storage.checkpoints import CheckpointStore
-from kseparation.training import GuardedOptimizer, TerminateOnNonFinite
+from kseparation.training import GuardedOptimizer
 from kseparation.training.interruption import Interruption
 from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoint
 from kseparation.training.run_log import RunLog
@@ -16,16 +15,16 @@ from kseparation.training.validation_set import ValidationSet
 from tests.tiny_separator import fit, tiny_batches, tiny_separator
 
 
-def run(folder: Path, batches, accumulate_steps=1, epochs=1, interruption=None, in_a_row=10, first_step=0, tensorboard=None):
+def run(folder: Path, batches, accumulate_steps=1, epochs=1, interruption=None, first_step=0, tensorboard=None):
     """Trains with the callbacks of a run; returns the model and the log of Keras without averaging over micro-batches."""
     model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.1), accumulate_steps=accumulate_steps))
-    guard, best = TerminateOnNonFinite(in_a_row), KeepBest(folder, len(batches) // accumulate_steps, None)
+    best = KeepBest(folder, len(batches) // accumulate_steps, None)
     micro = []
     record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: micro.append(float(logs["total"])))
     with RunLog(folder) as log:
         steps = LogSteps(log, len(batches) // accumulate_steps, accumulate_steps, first_step, 2, epochs, tensorboard)
-        save = SaveCheckpoint(CheckpointStore(folder / "checkpoints"), log, steps, best, guard, interruption or Interruption())
-        fit(model, batches, [record, steps, guard, best, save], epochs=epochs, validation_data=ValidationSet(tiny_batches(1)))
+        save = SaveCheckpoint(CheckpointStore(folder / "checkpoints"), log, steps, best, interruption or Interruption())
+        fit(model, batches, [record, steps, best, save], epochs=epochs, validation_data=ValidationSet(tiny_batches(1)))
     return model, micro
 
 
@@ -38,15 +37,35 @@ def test_a_line_is_the_mean_over_the_micro_batches_of_a_step(tmp_path: Path) -> 
     np.testing.assert_array_equal(logged(tmp_path), [np.mean(micro[:3]), np.mean(micro[3:])])
 
 
-def test_a_bad_step_is_in_the_log_and_an_event(tmp_path: Path) -> None:
+def test_a_bad_step_is_in_the_log(tmp_path: Path) -> None:
     batches = tiny_batches(4)
     batches[1][1][0, 0, 0, 0] = np.nan
     run(tmp_path, batches)
     assert np.isnan(logged(tmp_path)).tolist() == [False, True, False, False]
     events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    fault = next(row for row in events if row["kind"] == "fault")
-    assert (fault["step"], fault["loss"], fault["skipped_steps"], fault["skipped_in_a_row"]) == (2, None, 1, 1)
-    assert [row["step"] for row in events if row["kind"] == "train"] == [2, 4]
+    assert [(row["step"], row["skipped_steps"], row["loss"] is None) for row in events if row["kind"] == "train"] == [(2, 1, True), (4, 1, False)]
+
+
+def test_a_return_forgets_the_steps_after_it(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        steps = LogSteps(log, 10, 1, 0, 1, 1)
+        for step in range(1, 6):
+            log.step(step, {"total": float(step)})
+            log.event("train", step, 0, loss=float(step))
+            steps.recent.append({"step": step, "total": float(step)})
+        steps.on_epoch_begin(0)
+        steps.step = 5
+        steps.rewind(3, 1)
+        assert steps.step == 3 and [row["step"] for row in steps.recent] == [1, 2, 3]
+        log.step(4, {"total": 9.0})
+        log.event("train", 4, 0, loss=9.0)
+        assert log.last_steps(2) == [{"step": 3, "total": 3.0}, {"step": 4, "total": 9.0}]
+    assert logged(tmp_path) == [1, 2, 3, 9]
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row.get("course")) for row in events] == [*((step, None) for step in range(1, 6)), (4, 1)]
+    with RunLog(tmp_path, 3, course=1) as log:
+        assert LogSteps(log, 10, 1, 3, 1, 1).recent[-1] == {"step": 3, "total": 3.0}
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5]
 
 
 def test_an_epoch_leaves_models_and_a_checkpoint(tmp_path: Path) -> None:
@@ -56,26 +75,6 @@ def test_an_epoch_leaves_models_and_a_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.step == 14
     assert checkpoint.progress["step"] == 14 and checkpoint.progress["backend"] == keras.backend.backend()
     assert float.fromhex(checkpoint.progress["best_loss"]) > 0 and checkpoint.progress["best_step"] in (2, 4)
-
-
-def test_a_stopped_training_saves_the_step_and_raises(tmp_path: Path) -> None:
-    batches = tiny_batches(6)
-    for index in (2, 3):
-        batches[index][0][...] = np.inf
-    with pytest.raises(TrainingStopped, match="2 steps in a row .* the state is saved in .*checkpoints/4. The faults are in .*metrics.jsonl"):
-        run(tmp_path, batches, in_a_row=2)
-    checkpoint = CheckpointStore(tmp_path / "checkpoints").load_latest()
-    assert checkpoint.step == 4
-    assert all(np.isfinite(value).all() for name, value in checkpoint.arrays.items() if not name.endswith("gradient_norm"))
-
-
-def test_a_validation_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate = ValidationSet.__getitem__
-    monkeypatch.setattr(ValidationSet, "__getitem__", lambda self, index: tuple(np.nan * part for part in evaluate(self, index)) if len(self) == 1 else evaluate(self, index))
-    with pytest.raises(TrainingStopped, match="the validation loss after epoch 1 is nan"):
-        run(tmp_path, tiny_batches(3), epochs=2)
-    assert CheckpointStore(tmp_path / "checkpoints").load_latest().step == 3
-    assert not (tmp_path / "model.keras").exists() and (tmp_path / "last.keras").exists()
 
 
 def test_the_best_of_an_earlier_process_stays_the_best(tmp_path: Path) -> None:

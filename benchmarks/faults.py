@@ -1,0 +1,198 @@
+"""The long form of the table of faults, the healthy runs, what a recovery costs, what the watching costs, and what plain Keras does.
+
+    python benchmarks/faults.py --part=table|healthy|recovery|cost|plain [--backends=tensorflow,torch,jax] [--json=FILE]
+
+- table: each fault in a training of a small Moises-Light, and its replay: event, verdict, layer, batch and action beside `kseparation/training/faults/table.py`.
+- healthy: 20 seeds of 500 steps of the demo's recipe on its own music, with a model of a few weights: steps left out, returns and incidents must be 0.
+- recovery: the mean loss of the last 50 steps after a recoverable fault beside that of the run without one, over 3 seeds.
+- cost: a training step of `moises_light_small` (segments of 1.5 s) and of the demo with guard and recorder, and without, in turns of blocks; median of the pairs with its 95 % interval.
+- plain: the same faults in plain `model.fit` with Adam, without and with `keras.callbacks.TerminateOnNaN`.
+
+Each backend runs in a process of its own. Everything is made here; nothing is downloaded.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKENDS = ("tensorflow", "torch", "jax")
+PARTS = ("table", "healthy", "recovery", "cost", "plain")
+RECOVERABLE = ("gain_infinite", "layer_infinite", "gradient_nan", "bit_flip", "loss_spike", "slot_nan", "accumulation_nan", "file_nan", "worker_error")
+SMALL = {
+    "name": "moises_light",
+    **{"window_samples": 512, "hop_samples": 128, "bins": 192, "width": 8, "levels": 1, "convolutions": 1, "transformers": 1},
+}
+
+
+def main() -> None:
+    """Runs one part on each backend and prints its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=PARTS, default="table")
+    parser.add_argument("--backends", default=",".join(BACKENDS))
+    parser.add_argument("--json", default=None, help="also write the figures to this file")
+    parser.add_argument("--pairs", type=int, default=60, help="of blocks with and without, for cost")
+    parser.add_argument("--seeds", type=int, default=None, help="of healthy (20) and recovery (3)")
+    parser.add_argument("--faults", default=None, help="some faults only, comma-separated")
+    parser.add_argument("--cases", default=None, help="of cost, comma-separated: moises_light_small, demo")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps({"table": table, "healthy": healthy, "recovery": recovery, "cost": cost, "plain": plain}[options.part](options)))
+        return
+    results = {}
+    for backend in options.backends.split(","):
+        start = time.monotonic()
+        command = [sys.executable, "-W", "ignore", __file__, "--worker", f"--part={options.part}", f"--pairs={options.pairs}"]
+        command += [f"--{name}={value}" for name in ("seeds", "faults", "cases") if (value := getattr(options, name)) is not None]
+        environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{backend}: the process ended with {done.returncode}; what it said stands above.")
+        results[backend] = json.loads(done.stdout.splitlines()[-1])
+        print(f"\n{backend}, {time.monotonic() - start:.0f} s")
+        for row in results[backend]["rows"]:
+            print("  " + "  ".join(str(value).ljust(18) for value in row))
+        print(f"  {results[backend]['sum']}", flush=True)
+        if options.json:
+            Path(options.json).write_text(json.dumps({"part": options.part, "results": results}, indent=2), encoding="utf-8")
+
+
+def quiet(function, *arguments, **keywords):
+    """Calls a function whose progress nobody wants to see here."""
+    with open(os.devnull, "w") as nowhere:
+        before, sys.stderr = sys.stderr, nowhere
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            sys.stderr = before
+
+
+def table(options: argparse.Namespace) -> dict:
+    """Every fault that can happen on this backend, on a small Moises-Light."""
+    import keras
+
+    from kseparation.training.faults import EXPECTED, FAULTS
+    from tests.faulty_run import all_weights_finite, faulty_layer, run_with, wrong_cells
+
+    rows, cells, right, unsound = [("fault", "event", "verdict", "action", "layer", "batch", "wrong")], 0, 0, 0
+    for name in options.faults.split(",") if options.faults else FAULTS:
+        expected = EXPECTED[name]
+        if keras.backend.backend() not in expected.backends:
+            rows.append((name, "not applicable", expected.why_not, "", "", "", ""))
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            found = quiet(run_with, name, Path(folder), model=SMALL)
+            wrong = wrong_cells(name, found, faulty_layer(found.run))
+            unsound += not all_weights_finite(found.run)
+        number = 3 + expected.names_layer + expected.names_batch
+        cells, right = cells + number, right + number - len(wrong)
+        rows.append((name, found.event, found.verdict, found.action, found.layer or "", found.position if found.position is not None else "", "; ".join(wrong)))
+        print(rows[-1], file=sys.stderr, flush=True)
+    return {"rows": rows, "cells": cells, "right": right, "sum": f"{right} of {cells} cells right, {unsound} runs with a weight that is not finite"}
+
+
+def healthy(options: argparse.Namespace) -> dict:
+    """Seeds of the demo's recipe on its music without a fault, with a model of a few weights: nothing may be noticed."""
+    from kseparation.config import load_config
+    from kseparation.storage.atomic import read_json
+    from kseparation.workflows.train import train
+
+    model = "{name: moises_light, window_samples: 2048, hop_samples: 512, bins: 768, width: 8, levels: 1, convolutions: 1, transformers: 1}"
+    overrides = [f"model={model}", "data.segment_seconds=0.5", "training.epochs=5", "training.steps_per_epoch=100", "logging.tensorboard=false"]
+    rows, alarms = [("seed", "steps", "left out", "returns", "incidents")], 0
+    for seed in range(options.seeds or 20):
+        with tempfile.TemporaryDirectory() as folder:
+            config = load_config(ROOT / "configs" / "demo" / "separation.yaml", [*overrides, f"seed={seed}"])
+            quiet(train, config, run_dir=Path(folder) / "run")
+            summary = read_json(Path(folder) / "run" / "summary.json")
+        rows.append((seed, summary["steps"], summary["skipped_steps"], summary["returns"], summary["incidents"]))
+        alarms += summary["skipped_steps"] + summary["returns"] + summary["incidents"]
+        print(rows[-1], file=sys.stderr, flush=True)
+    return {"rows": rows, "sum": f"{alarms} alarms in {sum(row[1] for row in rows[1:])} steps"}
+
+
+def recovery(options: argparse.Namespace) -> dict:
+    """Mean loss of the last 50 steps with each recoverable fault, over that without."""
+    import numpy as np
+
+    from kseparation.workflows.train import train
+    from tests.faulty_run import SETTINGS, run_with
+    from tests.tiny_run import tiny_config
+
+    seeds = range(options.seeds or 3)
+    settings = {"epochs": 10, "steps_per_epoch": 30, "warmup_steps": 30, "batch_size": 4}
+
+    def last_losses(run):
+        lines = (run / "losses.log").read_text(encoding="ascii").splitlines()[-50:]
+        return float(np.mean([float.fromhex(line.split("total=")[1].split(" ")[0]) for line in lines]))
+
+    def clean(extra):
+        losses = []
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                quiet(train, tiny_config(Path(folder), [f"seed={seed}", *extra], model=SMALL, **settings), run_dir=Path(folder) / "run")
+                losses.append(last_losses(Path(folder) / "run"))
+        return losses
+
+    rows, worst, cleans = [("fault", "without", "with", "ratio")], 0.0, {}
+    for name in options.faults.split(",") if options.faults else RECOVERABLE:
+        extra = tuple(SETTINGS.get(name, ()))
+        if extra not in cleans:
+            cleans[extra] = clean(extra)
+        losses = []
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                found = quiet(run_with, name, Path(folder), [f"seed={seed}"], model=SMALL, replayed=False, **settings)
+                losses.append(last_losses(found.run))
+        ratio = float(np.mean(losses) / np.mean(cleans[extra]))
+        worst = max(worst, abs(ratio - 1))
+        rows.append((name, f"{np.mean(cleans[extra]):.4f}", f"{np.mean(losses):.4f}", f"{ratio:.4f}"))
+        print(rows[-1], file=sys.stderr, flush=True)
+    return {"rows": rows, "worst": worst, "sum": f"at most {100 * worst:.2f} % from the run without a fault"}
+
+
+def cost(options: argparse.Namespace) -> dict:
+    """A step with the guard and the recorder beside one with the bare optimizer and `fit` alone."""
+    import numpy as np
+
+    from benchmarks.step_cost import StepCost
+
+    rows, result = [("config", "bare step", "with", "overhead %", "95 % interval")], {}
+    for name in (options.cases or "moises_light_small,demo").split(","):
+        timing = StepCost(name)
+        pairs = np.array([quiet(timing.pair) for _ in range(options.pairs)])
+        # A copy of the state comes once in 50 steps.
+        snapshot = np.median([timing.snapshot_seconds() for _ in range(5)]) / 50
+        overhead = 100 * ((pairs[:, 1] + snapshot) / pairs[:, 0] - 1)
+        draw = np.random.default_rng(0)
+        medians = np.median(draw.choice(overhead, (2000, len(overhead))), axis=1)
+        low, high = np.percentile(medians, (2.5, 97.5))
+        rows.append((name, f"{np.median(pairs[:, 0]):.3f} s", f"{np.median(pairs[:, 1]):.3f} s", f"{np.median(overhead):.2f}", f"{low:.2f} to {high:.2f}"))
+        result[name] = {"overhead": float(np.median(overhead)), "interval": [float(low), float(high)], "pairs": pairs.tolist()}
+        print(rows[-1], file=sys.stderr, flush=True)
+    return {"rows": rows, "figures": result, "sum": "overhead of guard, recorder, detector and snapshots"}
+
+
+def plain(options: argparse.Namespace) -> dict:
+    """What `model.fit` with Adam makes of the faults, without and with `TerminateOnNaN`."""
+    from benchmarks.plain_keras import FAULTS, train_plainly
+
+    rows = [("fault", "callback", "steps", "weights lost", "loss before", "loss at the end")]
+    for name in options.faults.split(",") if options.faults else FAULTS:
+        for stops in (False, True):
+            found = train_plainly(name, SMALL, stops)
+            rows.append((name, "TerminateOnNaN" if stops else "none", found["steps"], f"{found['lost']} of {found['weights']}", f"{found['before']:.3g}", f"{found['after']:.3g}"))
+    return {"rows": rows, "sum": "plain Keras"}
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    warnings.simplefilter("ignore")
+    main()

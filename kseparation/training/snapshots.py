@@ -1,0 +1,60 @@
+"""States of a training in memory to which it can return."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# A state is trusted when the training went on from it for so long without trouble: what breaks a training often came into it some steps before it shows.
+PROVING_STEPS = 20
+
+
+@dataclass
+class Snapshot:
+    """All numbers of a training after `step` steps, as `read_state` gives them, and what is kept beside them, JSON values."""
+
+    step: int
+    arrays: Mapping[str, np.ndarray]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Snapshots:
+    """The last states of a training, a few of them, copied every so many steps.
+
+    Copies, because compiled steps may write into the memory of the state that they were given.
+
+    Args:
+        every_steps: steps between two of them.
+        keep: number of those kept; at least 2, for the newest is not trusted yet.
+    """
+
+    def __init__(self, every_steps: int = 100, keep: int = 3):
+        if every_steps < 1 or keep < 2:
+            raise ValueError(f"`every_steps` must be at least 1 and `keep` at least 2. Received: every_steps={every_steps}, keep={keep}")
+        self.every_steps = every_steps
+        self.keep = keep
+        self._kept: list[Snapshot] = []
+
+    def is_due(self, step: int) -> bool:
+        """Whether a state of this step is to be kept. A pure function of the step, so that a resumed training keeps the same ones."""
+        return step % self.every_steps == 0 and all(snapshot.step != step for snapshot in self._kept)
+
+    def add(self, step: int, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any] | None = None) -> None:
+        """Keeps a state, and forgets those of later steps, which belong to a course that was left, and the oldest."""
+        self._kept = [snapshot for snapshot in self._kept if snapshot.step < step] + [Snapshot(step, arrays, notes or {})]
+        self._kept = self._kept[-self.keep :]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def trusted(self, bad_step: int, before: int | None = None) -> Snapshot | None:
+        """Returns the newest state from which the training went on long enough before `bad_step`; the oldest where none has.
+
+        Args:
+            bad_step: the step in which trouble showed.
+            before: only states of earlier steps than this count, where one has been returned to in vain.
+        """
+        older = [snapshot for snapshot in self._kept if snapshot.step < (bad_step if before is None else min(before, bad_step))]
+        proven = [snapshot for snapshot in older if bad_step - snapshot.step > PROVING_STEPS]
+        return (proven or older[:1] or [None])[-1]

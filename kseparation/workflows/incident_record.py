@@ -1,0 +1,112 @@
+"""Collects what is known when trouble shows, and writes it beside the run."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import kseparation
+from kseparation.config.loading import dump_config
+from kseparation.errors import KSeparationError
+from kseparation.training.examination import examine_step
+from kseparation.training.incidents import Incident, has_room, write_incident
+from kseparation.training.safe_ladder import safe_ladder
+from kseparation.training.state import read_state
+from kseparation.training.weight_averaging import averaged_weights
+from kseparation.workflows.environment import describe_environment
+
+
+class IncidentRecord:
+    """Writes the incidents of a training.
+
+    Args:
+        fitting: the training, a `Fitting`.
+    """
+
+    def __init__(self, fitting):
+        self.fitting = fitting
+
+    def write(self, event, action, step, epoch, reason, trace, facts) -> Path | None:
+        """Writes the folder of one incident; returns it, or None where there are enough of them or the disk refuses it, which is said."""
+        fitting = self.fitting
+        returns = len(fitting.policy.returns)
+        if not has_room(fitting.folder, action):
+            return None  # before anything is copied
+        model, optimizer = fitting.model, fitting.model.optimizer
+        micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
+        plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
+        # A batch that could not be read says nothing about the state.
+        before, state = (None, None) if event == "unreadable" else (fitting.snapshots.trusted(step), read_state(model))
+        record, scales = optimizer.record, model.activations
+        dropout = getattr(model, "dropout", 0.0)
+        rungs = safe_ladder(fitting.config, dropout if isinstance(dropout, float) else 0.0)
+        incident = Incident(
+            event,
+            action,
+            step,
+            epoch,
+            reason,
+            micro_batches,
+            list(fitting.steps.recent),
+            {"layers": record.layers, **record.read()} if record is not None else {},
+            dict(zip(("steps", "scales"), scales.last_steps(record.steps), strict=True), layers=scales.layers) if scales is not None and record is not None else {},
+            before.step if before else None,
+            before.arrays if before else None,
+            state,
+            plan,
+            batches,
+            trace,
+            {
+                "version": kseparation.__version__,
+                "backend": keras.backend.backend(),
+                "detours": fitting.detours.windows(),
+                "detector": before.notes.get("detector") if before else None,
+                "recovery": fitting.policy.state(),
+                "environment": describe_environment(),
+                **facts,
+            },
+            (rungs[0].words, rungs[0].overrides) if rungs else None,
+        )
+        try:
+            return write_incident(fitting.folder, incident, dump_config(fitting.config), returns)
+        except (OSError, KSeparationError) as error:
+            print(f"the evidence of step {step} could not be written: {error}", file=sys.stderr)
+            return None
+
+    def _micro_batches(self, step, facts):
+        if "position" in facts:
+            return [{"position": facts["position"], "draw": facts["draw"]}]
+        accumulate = self.fitting.config.training.accumulate_steps
+        return [{"position": position, "draw": self.fitting.detours.draw(position)} for position in range((step - 1) * accumulate, step * accumulate)]
+
+    def _batches(self, micro_batches):
+        """Plan and sound of the batches: those that were trained on, or else read again, for they are pure functions of their place."""
+        plan, arrays = [], {}
+        handed_out = self.fitting.batches_of([batch["position"] for batch in micro_batches])
+        for number, batch in enumerate(micro_batches):
+            place = divmod(batch["position"], self.fitting.batches_per_epoch)
+            examples = self.fitting.batches.plan(*place, batch["draw"])
+            plan.append([[self._choice(choice) for choice in example] for example in examples])
+            try:
+                sound = handed_out.get(batch["position"]) or self.fitting.batches.batch(*place, batch["draw"])
+                arrays[f"mixtures_{number}"], arrays[f"stems_{number}"] = sound
+            except Exception:  # what could not be read before
+                continue
+        return plan, arrays
+
+    def _choice(self, choice):
+        song = self.fitting.batches.songs[choice.track]
+        file = song.stems.get(choice.stem, song.mixture)
+        return {**dataclasses.asdict(choice), "song": song.name, "file": file and str(file)}
+
+    def _bad_validation(self):
+        """The first batch of the validation whose loss is not finite, computed as the validation did."""
+        segments, model = self.fitting.validation.batches, self.fitting.model
+        with averaged_weights(model):
+            for index in range(len(segments)):
+                mixtures, stems = segments[index]
+                if not np.isfinite(examine_step(model, mixtures, stems, training=False).loss):
+                    return [{"validation_batch": index}], {"mixtures_0": mixtures, "stems_0": stems}
+        return [], {}
