@@ -81,7 +81,7 @@ def hold_a_batch() -> None:
     batch = SegmentBatches.batch
 
     def held(self, *which):
-        while which == (int(epoch), int(index)) and not Path(file).exists():
+        while which[:2] == (int(epoch), int(index)) and not Path(file).exists():
             time.sleep(0.01)
         return batch(self, *which)
 

@@ -5,6 +5,7 @@ import warnings
 import keras
 from keras import ops
 
+from kseparation.ops.norms import euclidean_norm
 from kseparation.training.clipping import FixedNorm, PercentileNorm
 from kseparation.training.recoverable_rate import RecoverableRate
 from kseparation.training.step_record import StepRecord
@@ -113,11 +114,10 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         else:
             due = ops.convert_to_tensor(True)
         # Stacked, for XLA would repeat a chain of additions in front of each of its thousands of uses, and compile for minutes.
-        norms = ops.stack([ops.sqrt(ops.sum(ops.square(gradient))) for gradient in gradients])
-        norm = ops.sqrt(ops.sum(ops.square(norms)))
+        norms = ops.stack([euclidean_norm(gradient) for gradient in gradients])
+        norm = euclidean_norm(norms)
         finite = ops.isfinite(norm)
         accepted = ops.logical_and(due, finite)
-        gradients = [ops.where(finite, gradient, ops.zeros_like(gradient)) for gradient in gradients]
         gradients = self._clip(gradients, norm, due, finite, accepted)
         rate = ops.cast(self.inner_optimizer.learning_rate, "float32") if self.record is not None else None
         sound, changes = self._apply_inner(gradients, variables, accepted)
@@ -171,19 +171,14 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         return [gradient * factor for gradient in gradients]
 
     def _apply_inner(self, gradients, variables, accepted):
-        """Makes the step where it is accepted and its weights are finite; returns whether they are, and the norm of the change of each where steps are recorded."""
+        """Makes the step where it is accepted and its weights are finite; returns whether they are, and the norm of the change of each."""
         # The wrapped optimizer may write in place, so the old values are copies.
         state = [*variables, *self.inner_optimizer.variables]
         old = [ops.copy(self._value(variable)) for variable in state]
         self.inner_optimizer.apply([ops.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)], variables)
-        # A sum is finite only where all its terms are.
-        sums = ops.stack([ops.sum(ops.cast(self._value(variable), "float32")) for variable in variables])
-        finite = ops.all(ops.isfinite(sums))
-        changes = None
-        if self.record is not None:
-            changes = ops.stack(
-                [ops.sqrt(ops.sum(ops.square(ops.cast(self._value(now) - before, "float32")))) for now, before in zip(variables, old, strict=False)]
-            )
+        # From finite weights a finite change leads to finite ones.
+        changes = ops.stack([euclidean_norm(self._value(now) - before) for now, before in zip(variables, old, strict=False)])
+        finite = ops.all(ops.isfinite(changes))
         accepted = ops.logical_and(accepted, finite)
         for variable, value in zip(state, old, strict=True):
             variable.assign(ops.where(accepted, self._value(variable), value))

@@ -118,10 +118,15 @@ class LogSteps(keras.callbacks.Callback):
         self.step = step
         self.log.rewind(step, course)
         self._pending = []
-        self._bar.close()
         self.recent = deque((row for row in self.recent if row["step"] <= step), maxlen=RECENT_STEPS)
         if self.tensorboard is not None:
             self.tensorboard.restart(step)
+
+    def say(self, words: str, last: bool) -> None:
+        """Prints a line above the progress bar, `last` for good."""
+        tqdm.write(words, file=sys.stderr)
+        if last:
+            self._bar.close()
 
     @staticmethod
     def named(parts: dict) -> dict:

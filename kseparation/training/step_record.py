@@ -53,7 +53,7 @@ class StepRecord:
         Args:
             step: its number, from 1; int32 scalar.
             norms: gradient norm of each of `variables`, `(variables,)`.
-            changes: norm of the change of each of them that the optimizer proposed, `(variables,)`; of a step that was not made only what is not finite is kept.
+            changes: norm of the change of each of them that the optimizer proposed, `(variables,)`; of a step that was not made only what is not finite though its gradient is.
             variables: to which both belong.
             norm: of all gradients together.
             rate: learning rate.
@@ -65,8 +65,9 @@ class StepRecord:
         def by_layer(values):
             return ops.sqrt(ops.sum(ops.where(owners, ops.square(values)[None], 0.0), axis=1))  # (layers,)
 
-        # Nothing was changed by a step that was not made; what is not finite tells why it was not.
-        changes = ops.where(ops.logical_or(accepted, ops.logical_not(ops.isfinite(changes))), changes, ops.zeros_like(changes))
+        # Nothing was changed by a step that was not made; what is not finite tells why it was not, unless its gradient does already.
+        cause = ops.logical_and(ops.isfinite(norms), ops.logical_not(ops.isfinite(changes)))
+        changes = ops.where(ops.logical_or(accepted, cause), changes, ops.zeros_like(changes))
         row = ops.stack([ops.cast(value, "float32") for value in (step, norm, rate, accepted)])
         here = ops.logical_and(ops.arange(self.steps, dtype="int32") == (step - 1) % self.steps, due)[:, None]
         for ring, values in ((self.scalars, row), (self.gradients, by_layer(norms)), (self.updates, by_layer(changes))):

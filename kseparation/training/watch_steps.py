@@ -1,6 +1,5 @@
 """The callback that notices trouble, keeps the evidence, and leaves `fit` where something must be done."""
 
-import sys
 from collections.abc import Callable, Sequence
 
 import keras
@@ -149,7 +148,7 @@ class WatchSteps(keras.callbacks.Callback):
         self.steps.log.event("fault", step, self._epoch, event=event, action=action, incident=folder and str(folder), **counts, **named, **facts)
         if not quietly:
             where = f"; the evidence: {folder}" if folder else ""
-            print(f"step {step}: {EVENTS[event]}. {reason} -> {action.replace('_', ' ')}{where}", file=sys.stderr, flush=True)
+            self.steps.say(f"step {step}: {EVENTS[event]}. {reason} -> {action.replace('_', ' ')}{where}", last=action == "stop" or action.startswith("roll_back"))
         if action == "stop":
             # A rejected step changed nothing; many of them, or a leap, tell of weights that cannot be trusted.
             sound = event in ("unreadable", "validation") or event == "non_finite" and self.policy.strict

@@ -120,7 +120,7 @@ class Fitting:
         epoch, done = divmod(self.first_step, self.config.training.steps_per_epoch)
         before, now = self.progress.get("backend"), keras.backend.backend()
         log.event("resume", self.first_step, epoch, from_backend=before)
-        words = f"resumed at epoch {epoch + 1}, step {self.first_step}" + (f", {done} steps into the epoch" if done else "")
+        words = f"resumed at epoch {epoch + 1}, step {self.first_step}" + (f", {done} step{'s' if done > 1 else ''} into the epoch" if done else "")
         if before not in (None, now):
             words += f"; trained with {before} before, goes on with {now}: the same training, but not bit for bit"
         print(words, file=sys.stderr)

@@ -37,7 +37,7 @@ def test_a_training_keeps_the_scales_of_its_layers() -> None:
     rows = model.activations.last(4)
     assert rows.shape == (3, 2)
     features = [(mixture - mixture.mean((0, 1))) / np.sqrt(mixture.var((0, 1)) + 1e-5) for mixture, _ in batches]
-    np.testing.assert_allclose(rows[:, 0], [np.sqrt(np.mean(np.square(feature[0]))) for feature in features], rtol=1e-4)
+    np.testing.assert_allclose(rows[:, 0], [np.sqrt(np.mean(np.square(feature[0, ::4]))) for feature in features], rtol=1e-4)
     assert (rows[:, 1] > 0).all()
 
 

@@ -85,14 +85,12 @@ class StopAt(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-@pytest.mark.parametrize("async_safe", [True, False])
-def test_a_callback_ends_fit_within_a_step(async_safe: bool) -> None:
-    """A callback that is called from a thread may be a step late: those of a run are not, and leave `fit` by an exception."""
+def test_a_callback_ends_fit_after_its_step() -> None:
+    """Of a callback that need not wait its turn Keras promises less: it may be a step late, and on JAX find the logs of a step already overwritten."""
     model, stop = dense_model(), StopAt()
-    stop.async_safe = async_safe
+    stop.async_safe = False
     model.fit(*data(64), batch_size=2, epochs=3, verbose=0, callbacks=[stop])
-    assert stop.seen in ((3, 4) if async_safe else (3,))
-    assert int(model.optimizer.iterations) == stop.seen
+    assert stop.seen == int(model.optimizer.iterations) == 3
 
 
 def test_seeds_are_in_our_state_and_not_in_the_weights_file(tmp_path: Path) -> None:

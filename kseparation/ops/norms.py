@@ -1,0 +1,16 @@
+"""Sizes of tensors."""
+
+from keras import ops
+
+
+def euclidean_norm(x):
+    """Returns the root of the sum of all squares of a tensor of any shape, a float32 scalar.
+
+    In one pass where the backend has one: squares that are written down first take twice as long.
+
+    Example:
+
+    >>> float(euclidean_norm(ops.convert_to_tensor([[3.0], [4.0]])))
+    5.0
+    """
+    return ops.norm(ops.reshape(ops.cast(x, "float32"), (-1,)))
