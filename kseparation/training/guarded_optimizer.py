@@ -12,11 +12,13 @@ from kseparation.training.step_record import StepRecord
 
 FIRST_LOSS_SCALE = 2.0**15
 LOSS_SCALE_GROWTH_STEPS = 2000
+# Of the gradients, or of one weight: beyond it, squares overflow float32 on some backends and not on others, and no training has come back.
+LARGEST_NORM = 1e18
 
 
 @keras.saving.register_keras_serializable("kseparation")
 class GuardedOptimizer(keras.optimizers.Optimizer):
-    """Wraps any Keras optimizer: a step whose gradients or new weights are not finite is undone and counted.
+    """Wraps any Keras optimizer: a step whose gradients or new weights are not finite, or absurdly large, is undone and counted.
 
     In this order: undo the loss scale, add to the accumulated gradients, take their global norm, reject the step where it is not finite, clip, let the wrapped
     optimizer work, update the averaged weights. A rejected step leaves weights, slots, schedule and averages as they were, bit for bit: both outcomes are computed and one
@@ -116,7 +118,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         # Stacked, for XLA would repeat a chain of additions in front of each of its thousands of uses, and compile for minutes.
         norms = ops.stack([euclidean_norm(gradient) for gradient in gradients])
         norm = euclidean_norm(norms)
-        finite = ops.isfinite(norm)
+        finite = norm < LARGEST_NORM
         accepted = ops.logical_and(due, finite)
         gradients = self._clip(gradients, norm, due, finite, accepted)
         rate = ops.cast(self.inner_optimizer.learning_rate, "float32") if self.record is not None else None
@@ -171,14 +173,16 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         return [gradient * factor for gradient in gradients]
 
     def _apply_inner(self, gradients, variables, accepted):
-        """Makes the step where it is accepted and its weights are finite; returns whether they are, and the norm of the change of each."""
+        """Makes the step where it is accepted and its weights are finite; returns whether they are, and the norm of the change of each where steps are recorded."""
         # The wrapped optimizer may write in place, so the old values are copies.
         state = [*variables, *self.inner_optimizer.variables]
         old = [ops.copy(self._value(variable)) for variable in state]
         self.inner_optimizer.apply([ops.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)], variables)
-        # From finite weights a finite change leads to finite ones.
-        changes = ops.stack([euclidean_norm(self._value(now) - before) for now, before in zip(variables, old, strict=False)])
-        finite = ops.all(ops.isfinite(changes))
+        # Not what has changed: a weight that went wrong between two steps is seen too.
+        finite = ops.all(ops.stack([euclidean_norm(self._value(variable)) for variable in variables]) < LARGEST_NORM)
+        changes = None
+        if self.record is not None:
+            changes = ops.stack([euclidean_norm(self._value(now) - before) for now, before in zip(variables, old, strict=False)])
         accepted = ops.logical_and(accepted, finite)
         for variable, value in zip(state, old, strict=True):
             variable.assign(ops.where(accepted, self._value(variable), value))

@@ -183,6 +183,15 @@ def test_an_update_that_is_not_finite_is_rejected(inner) -> None:
     assert all(np.isfinite(numbers(variable)).all() for variable in optimizer.variables)
 
 
+@pytest.mark.parametrize(("start", "gradient"), [((1.0, 1e30, 3.0), 1.0), ((1.0, -2.0, 3.0), 1e20)], ids=["weight", "gradient"])
+def test_what_is_finite_and_absurdly_large_is_rejected_on_every_backend(start, gradient) -> None:
+    """As after a flipped bit: the loss may stay finite for a long time."""
+    optimizer = GuardedOptimizer(keras.optimizers.SGD(0.1), FixedNorm(1.0))
+    (value,) = stepped(optimizer, [[gradient, 0.0, 0.0]], start)
+    np.testing.assert_array_equal(value, np.float32(start))
+    assert (int(optimizer.skipped_steps), int(optimizer.iterations)) == (1, 0)
+
+
 def test_averages_may_begin_after_the_optimizer() -> None:
     inner, variable = keras.optimizers.SGD(0.0), keras.Variable(np.ones(3, "float32"))
     inner.build([variable])
