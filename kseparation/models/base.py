@@ -14,6 +14,7 @@ from kseparation.metrics import GlobalSDRMetric
 from kseparation.metrics.activation_scales import ActivationScales, scale_of
 from kseparation.metrics.loss_part import LossPart
 from kseparation.metrics.step_count import StepCount
+from kseparation.models.sound_statistics import step_with_sound_statistics
 
 
 class _Handover:
@@ -120,7 +121,7 @@ class TrackedModel(keras.Model):
 
     def train_step(self, *arguments):
         with self._scores.handover.step():
-            return super().train_step(*arguments)
+            return step_with_sound_statistics(self, super().train_step, arguments)
 
     def test_step(self, *arguments):
         with self._scores.handover.step():

@@ -33,6 +33,9 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             after 2000 good ones.
         record_steps: number of last steps of which gradient norms and sizes of updates are kept for each layer (`StepRecord`); 0 keeps none.
 
+    Attributes:
+        sound: whether gradients and new weights of the last micro-batch, with those of the same step before it, were finite.
+
     References: the decay's warm-up is that of TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
     """
 
@@ -72,6 +75,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         self.skipped_in_a_row = counter("skipped_in_a_row")
         self.clipped_steps = counter("clipped_steps")
         self.gradient_norm = counter("gradient_norm", "float32")
+        self.sound = counter("sound", initializer="ones")
         if self.clipping is not None:
             self.norm_history = counter("norm_history", "float32", (self.clipping.history_steps,))
         if self.loss_scaling:
@@ -125,6 +129,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         sound, changes = self._apply_inner(gradients, variables, accepted)
         finite = ops.logical_and(finite, sound)
         accepted = ops.logical_and(due, finite)
+        self.sound.assign(ops.cast(finite, "int32"))
         self._count(norm, due, finite)
         if self.record is not None:
             self.record.write(self._value(self.seen_steps), norms, changes, variables, norm, rate, accepted, due)

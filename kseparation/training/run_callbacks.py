@@ -1,6 +1,7 @@
 """The callbacks with which `train` follows a run: log, progress, checkpoints, the best model."""
 
 import contextlib
+import errno
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from kseparation.storage.atomic import atomic_file
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.full_disk import SurviveFullDisk
 from kseparation.training.interruption import Interruption
-from kseparation.training.run_log import RunLog
+from kseparation.training.run_log import LOSSES_FILE, RunLog
+from kseparation.training.snapshots import Snapshots
 from kseparation.training.state import read_state
 from kseparation.training.weight_averaging import averaged_weights
 
@@ -224,6 +226,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         best: whose progress is kept with the state.
         interruption: ends the training after the step in which a signal came.
         facts: returns what else is kept with each state, JSON values.
+        snapshots: of the training, which are put on the disk before the checkpoint that names them, or None.
         tensorboard: writer whose events are put on the disk with the log, or None.
     """
 
@@ -236,9 +239,11 @@ class SaveCheckpoint(keras.callbacks.Callback):
         interruption: Interruption,
         facts: Callable[[], dict] = dict,
         tensorboard=None,
+        snapshots: Snapshots | None = None,
     ):
         super().__init__()
         self.facts = facts
+        self.snapshots = snapshots
         self.tensorboard = tensorboard
         self.store = store
         self.log = log
@@ -263,14 +268,26 @@ class SaveCheckpoint(keras.callbacks.Callback):
         self.disk.require_written()  # else who interrupts would believe that it was
         self.interruption.act()
 
-    def save(self, **facts) -> None:
-        """Writes a checkpoint now, with further facts."""
+    def save(self, returning: bool = False, **facts) -> None:
+        """Writes a checkpoint now, with further facts.
+
+        Args:
+            returning: whether it is of an older state: then it comes before the snapshots, whose later ones the checkpoints from before the return still need.
+        """
         self.log.flush()
         if self.tensorboard is not None:
             self.tensorboard.flush()
+        if self.snapshots is not None:
+            facts["snapshots"] = self.snapshots.steps()
         progress = {"step": self.steps.step, "backend": keras.backend.backend(), **self.best.progress(), **self.facts(), **facts}
         with self.disk.attempt(f"the checkpoint of step {self.steps.step}"):
+            if self.log.waiting:  # whoever goes on from here would miss those lines for good
+                raise OSError(errno.ENOSPC, f"{self.log.waiting} lines of {LOSSES_FILE} wait for the disk")
+            if self.snapshots is not None and not returning:
+                self.snapshots.write()
             self.store.save(self.steps.step, read_state(self.model), progress, retain=[self.best.best_step] if self.best.best_step else [])
+            if self.snapshots is not None:
+                self.snapshots.write()
 
     def require_written(self) -> None:
         """Raises MachineError where the last checkpoint or model could not be written, at the end of a training."""

@@ -92,9 +92,9 @@ class RunLog:
             write_text_atomic(losses, "".join(line + "\n" for line in kept[1:]))
         metrics = self.folder / METRICS_FILE
         if metrics.exists():
-            # What lies after the checkpoint is done again; older courses are over.
+            # What lies after the checkpoint is done again, but for what ended the training; older courses are over.
             rows = [(row, row.get("course", 0)) for row in read_json_lines(metrics) if isinstance(row.get("step"), int)]
-            kept = [row for row, course in rows if course < self.course or course == self.course and row["step"] <= step]
+            kept = [row for row, course in rows if course < self.course or course == self.course and (row["step"] <= step or row.get("action") == "stop")]
             starts = [index for index, row in enumerate(kept) if row.get("kind") == "start"]
             kept = [row for index, row in enumerate(kept) if index not in starts[:-1]]  # a run that died before its first checkpoint started again
             write_text_atomic(metrics, "".join(json.dumps(row) + "\n" for row in kept))
@@ -121,6 +121,11 @@ class RunLog:
         """Puts everything on the disk, as far as it lets."""
         self._losses.flush()
         self._metrics.flush()
+
+    @property
+    def waiting(self) -> int:
+        """Number of steps whose lines the disk refuses."""
+        return self._losses.waiting
 
     def close(self) -> None:
         """Flushes and closes both files; a warning says what the disk still refuses."""

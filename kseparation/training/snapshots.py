@@ -1,39 +1,50 @@
 """States of a training in memory to which it can return."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-# A state is trusted when the training went on from it for so long without trouble: what breaks a training often came into it some steps before it shows.
+from kseparation.errors import KSeparationError
+from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
+
+# A state is trusted when the training went on from it for so long, rejected steps included: what breaks a training often came into it some steps before it shows.
 PROVING_STEPS = 20
 
 
 @dataclass
 class Snapshot:
-    """All numbers of a training after `step` steps, as `read_state` gives them, and what is kept beside them, JSON values."""
+    """All numbers of a training after `step` steps, as `read_state` gives them, and what is kept beside them, JSON values.
+
+    Attributes:
+        on_disk: whether it has been written.
+    """
 
     step: int
     arrays: Mapping[str, np.ndarray]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    on_disk: bool = False
 
 
 class Snapshots:
     """The last states of a training, a few of them, copied every so many steps.
 
-    Copies, because compiled steps may write into the memory of the state that they were given.
+    Copies, because compiled steps may write into the memory of the state that they were given. They come onto the disk with the next checkpoint, so that a training that goes on from
+    it would return to the same state as one that was never interrupted.
 
     Args:
         every_steps: steps between two of them.
         keep: number of those kept; at least 2, for the newest is not trusted yet.
+        store: of the run, for them alone; it must keep twice as many, those of the last checkpoint and those of the next. None keeps them in memory only.
     """
 
-    def __init__(self, every_steps: int = 100, keep: int = 3):
+    def __init__(self, every_steps: int = 100, keep: int = 3, store: CheckpointStore | None = None):
         if every_steps < 1 or keep < 2:
             raise ValueError(f"`every_steps` must be at least 1 and `keep` at least 2. Received: every_steps={every_steps}, keep={keep}")
         self.every_steps = every_steps
         self.keep = keep
+        self.store = store
         self._kept: list[Snapshot] = []
 
     def is_due(self, step: int) -> bool:
@@ -44,6 +55,27 @@ class Snapshots:
         """Keeps a state, and forgets those of later steps, which belong to a course that was left, and the oldest."""
         self._kept = [snapshot for snapshot in self._kept if snapshot.step < step] + [Snapshot(step, arrays, notes or {})]
         self._kept = self._kept[-self.keep :]
+
+    def write(self) -> None:
+        """Puts those onto the disk that are not there."""
+        for snapshot in self._kept:
+            if self.store is not None and not snapshot.on_disk:
+                self.store.save(snapshot.step, snapshot.arrays, snapshot.notes)
+                snapshot.on_disk = True
+
+    def restore(self, steps: Collection[int]) -> None:
+        """Takes those of these steps from the disk; one that is missing or damaged is left out."""
+        self._kept = []
+        for step in sorted(steps):
+            try:
+                found = load_checkpoint(self.store.folder / str(step))
+            except KSeparationError:
+                continue
+            self._kept.append(Snapshot(step, found.arrays, found.progress, on_disk=True))
+
+    def steps(self) -> list[int]:
+        """Returns the steps of those kept, ascending."""
+        return [snapshot.step for snapshot in self._kept]
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -7,9 +7,10 @@ import numpy as np
 
 from kseparation.errors import UserError
 
-# Variables of the optimizer that older states do not have: of `StepRecord`, whose length is a setting, and of `RecoverableRate`.
+# Variables of the optimizer that older states do not have: of `StepRecord`, whose length is a setting, of `RecoverableRate`, and what only the next look at a step reads.
 RECORD = ("recorded_steps", "recorded_gradients", "recorded_updates")
 RATE = ("rate_factor", "rate_changed_at")
+LOOK = ("sound",)
 
 
 def _variables(model):
@@ -63,11 +64,11 @@ def write_state(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _apart(named):
-    """Returns what every state has, by its position among them and the last part of its path without the numbers that Keras gives to the models of a process in turn; and RECORD and RATE."""
+    """Returns what every state has, by its position among them and the last part of its path without the numbers that Keras gives to the models of a process in turn; and those that older states do not have."""
     all_have, besides = {}, {}
     for name in sorted(named):  # by position
         last = re.sub(r"_\d+", "", name.rsplit("/", 1)[-1])
-        if last in (*RECORD, *RATE) and "/optimizer/" in name:
+        if last in (*RECORD, *RATE, *LOOK) and "/optimizer/" in name:
             besides[last] = named[name]
         else:
             all_have[f"{len(all_have):05d}/{last}"] = named[name]

@@ -151,7 +151,8 @@ class WatchSteps(keras.callbacks.Callback):
             self.steps.say(f"step {step}: {EVENTS[event]}. {reason} -> {action.replace('_', ' ')}{where}", last=action == "stop" or action.startswith("roll_back"))
         if action == "stop":
             # A rejected step changed nothing; many of them, or a leap, tell of weights that cannot be trusted.
-            sound = event in ("unreadable", "validation") or event == "non_finite" and self.policy.strict
+            # In the last step of an epoch its validation is still to come, which a state saved now would never make up for.
+            sound = event == "validation" or not self.steps.ends_epoch and (event == "unreadable" or event == "non_finite" and self.policy.strict)
             raise Stop(self._end(reason, folder), step, sound)
         if action.startswith("roll_back"):
             raise Turn(step, action)

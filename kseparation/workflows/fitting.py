@@ -22,7 +22,7 @@ from kseparation.training.run_callbacks import KeepBest, LogSteps, SaveCheckpoin
 from kseparation.training.run_log import RunLog
 from kseparation.training.snapshots import PROVING_STEPS, Snapshot, Snapshots
 from kseparation.training.spikes import SpikeDetector
-from kseparation.training.state import write_state
+from kseparation.training.state import read_state, write_state
 from kseparation.training.tensorboard import tensorboard_scalars
 from kseparation.training.validation_set import ValidationSet
 from kseparation.training.watch_steps import Stop, Turn, WatchSteps
@@ -73,7 +73,8 @@ class Fitting:
         self.first_step = progress.get("step", 0)
         self.detours = Detours(progress.get("detours", ()))
         self.policy = RecoveryPolicy(training.max_skipped_in_a_row, safety.most_returns, strict, progress.get("recovery"))
-        self.snapshots = Snapshots(safety.snapshot_every_steps, safety.keep_snapshots)
+        self.snapshots = Snapshots(safety.snapshot_every_steps, safety.keep_snapshots, CheckpointStore(folder / "snapshots", 2 * safety.keep_snapshots))
+        self.snapshots.restore(progress.get("snapshots", ()))
         self.detector = SpikeDetector(safety.spike_threshold)
         self.detector.restore(progress.get("detector"))
         self.guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row, validation=False)
@@ -106,7 +107,7 @@ class Fitting:
             self.injection.steps = steps
             record = self.record = IncidentRecord(self)
             watch = WatchSteps(steps, self.guard, self.detector, self.snapshots, self.policy, record.write, self._take_failures)
-            self.saving = SaveCheckpoint(self.store, log, steps, self.best, interruption, self._facts, tensorboard)
+            self.saving = SaveCheckpoint(self.store, log, steps, self.best, interruption, self._facts, tensorboard, self.snapshots)
             callbacks = [ValidateAveragedWeights(), steps, self.guard, watch, self.best, self.saving, self.injection]
             self._all_legs(callbacks)
             if interruption.received is not None:  # after the last checkpoint
@@ -147,28 +148,28 @@ class Fitting:
         self.policy.returned(turn.step, state.step, turn.action)
         first, last = max(state.step, turn.step - 1 - WINDOW_STEPS), turn.step - 1 + WINDOW_STEPS
         self.detours.add(first * accumulate, (last + 1) * accumulate - 1)
-        write_state(self.model, state.arrays)
-        rate, factor = self.model.optimizer.recoverable_rate, self.policy.rate_factor
-        if turn.action == "roll_back_slower" or float(rate.factor) != factor:
-            rate.change(factor, int(self.model.optimizer.iterations))
-        epoch = state.step // self.config.training.steps_per_epoch
+        epoch, factor = state.step // self.config.training.steps_per_epoch, self.policy.rate_factor
         self.steps.log.event("recovery", turn.step, epoch, action=turn.action, to_step=state.step, rate_factor=factor)
-        self._go_on_from(state)
+        self._go_on_from(state, slower=turn.action == "roll_back_slower")
         slower = f", at {factor:g} times the learning rate" if factor != 1.0 else ""
         print(f"returned from step {turn.step} to step {state.step}{slower}; other examples up to step {last + 1}", file=sys.stderr, flush=True)
 
-    def _go_on_from(self, state, **facts):
-        """Makes an older state, which the model has taken, the one that the run has come to.
+    def _go_on_from(self, state, slower=False, **facts):
+        """Makes an older state the one that the run has come to, at the learning rate of the policy; `slower` begins its warm-up anew.
 
         The checkpoint comes first, which deletes those of later steps, and only then the log is cut: a kill at any moment leaves a checkpoint that the log reaches.
         """
-        self.snapshots.add(state.step, state.arrays, state.notes)
+        write_state(self.model, state.arrays)
+        rate, factor = self.model.optimizer.recoverable_rate, self.policy.rate_factor
+        if slower or float(rate.factor) != factor:
+            rate.change(factor, int(self.model.optimizer.iterations))
+        self.snapshots.add(state.step, read_state(self.model), state.notes)  # with the rate that the training goes on at
         self.detector.restore(state.notes.get("detector"))
         self.steps.step = state.step
-        self.saving.save(**facts)
+        self.saving.save(returning=True, **facts)
         if self.saving.disk.failed:
             self.store.drop_after(state.step)  # which makes room
-            self.saving.save(**facts)
+            self.saving.save(returning=True, **facts)
         self.steps.rewind(state.step, len(self.policy.returns))
 
     def _stop(self, stop):
@@ -179,7 +180,6 @@ class Fitting:
         if state is None:
             self.saving.save(stopped=words)
         else:
-            write_state(self.model, state.arrays)
             self._go_on_from(state, stopped=words)
         refusal = self.saving.disk.refusal
         raise TrainingStopped(f"{stop} The state is lost: {refusal}." if refusal else words) from None
@@ -190,13 +190,16 @@ class Fitting:
         state = self.snapshots.trusted(step, earlier)
         if state is not None and step - state.step > PROVING_STEPS:
             return state
-        for older in reversed([other for other in self.store.steps() if step - other > PROVING_STEPS and (earlier is None or other < earlier)]):
+        # Of checkpoints only those that every course of this training has.
+        epochs = [other for other in self.store.steps() if other % self.config.training.steps_per_epoch == 0]
+        for older in reversed([other for other in epochs if step - other > PROVING_STEPS and (earlier is None or other < earlier)]):
             try:
                 checkpoint = load_checkpoint(self.store.folder / str(older))
             except KSeparationError:
                 continue  # damaged
             return Snapshot(checkpoint.step, checkpoint.arrays, checkpoint.progress)
-        return state or self.snapshots.trusted(step)  # where there is none older, the same again
+        # Where there is none older, the same again.
+        return state or (self.snapshots.trusted(step, earlier + 1) if earlier is not None else None) or self.snapshots.trusted(step)
 
     def _take_failures(self):
         """What could not be read for the steps done so far, which is drawn anew from now on; batches that were read ahead come later."""
@@ -255,6 +258,8 @@ class Fitting:
         """Keeps the evidence where no draw of a batch can be read, and returns the error that ends the training."""
         last = unreadable.failures[-1]
         step, epoch = self.steps.step, self.steps.step // self.config.training.steps_per_epoch
+        if self.steps.between_steps and not self.steps.ends_epoch:
+            self.saving.save()
         reason = f"Batch {last.position} of the run could not be read, nor could the {len(unreadable.failures) - 1} drawn in its place: {last.error}".rstrip(".")
         self.record.write("unreadable", "stop", step, epoch, reason, last.trace, {"position": last.position, "draw": last.draw})
         self.steps.log.event("fault", step, epoch, event="unreadable", action="stop", position=last.position, draw=last.draw)

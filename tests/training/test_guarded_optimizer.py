@@ -9,7 +9,7 @@ from kseparation.training.state import read_state
 from tests.on_backend import numbers
 from tests.tiny_separator import fit, tiny_batches, tiny_separator
 
-COUNTERS = ("seen_steps", "skipped_steps", "skipped_in_a_row", "gradient_norm")
+COUNTERS = ("seen_steps", "skipped_steps", "skipped_in_a_row", "gradient_norm", "sound")
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -49,11 +49,10 @@ def test_a_bad_batch_changes_nothing_and_is_counted(bad: float, where: str) -> N
     model, states = tiny_separator(guarded()), StatesAfterEachBatch()
     fit(model, batches, [states])
     before, after = states.states[1], states.states[2]
-    kept = [name for name in before if not name.endswith((*COUNTERS, *STATISTICS))]
-    assert len(ends(kept, "average")) == 4 and ends(kept, "iteration") and ends(kept, "norm_history")
+    kept = [name for name in before if not name.endswith(COUNTERS)]
+    assert len(ends(kept, STATISTICS)) == 2 and len(ends(kept, "average")) == 4 and ends(kept, "iteration") and ends(kept, "norm_history")
     for name in kept:
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
-    assert all(np.isfinite(state[name]).all() for state in states.states for name in ends(before, STATISTICS))
     assert (int(model.optimizer.skipped_steps), int(model.optimizer.skipped_in_a_row), int(model.optimizer.seen_steps)) == (1, 0, 5)
     assert int(model.optimizer.iterations) == 4
     kernel = ends(before, "dense/kernel")[0]

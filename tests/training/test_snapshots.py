@@ -1,5 +1,9 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.snapshots import Snapshots
 
 
@@ -35,3 +39,19 @@ def test_states_of_a_course_that_was_left_are_forgotten() -> None:
 def test_limits(arguments: dict) -> None:
     with pytest.raises(ValueError, match="`every_steps` must be at least 1 and `keep` at least 2"):
         Snapshots(**arguments)
+
+
+def test_they_come_back_from_the_disk(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=6)
+    snapshots = Snapshots(50, 3, store)
+    for step in (0, 50, 100, 150):
+        snapshots.add(step, {"w": np.float32([step])}, {"a": step})
+        snapshots.write()
+    assert snapshots.steps() == [50, 100, 150] and store.steps() == [0, 50, 100, 150]
+    (tmp_path / "100" / "state.npz").unlink()
+    again = Snapshots(50, 3, store)
+    again.restore([50, 100, 150])
+    assert again.steps() == [50, 150] and again.trusted(171).arrays["w"] == [150] and again.trusted(171).notes == {"a": 150}
+    again.add(60, {"w": np.float32([60])})  # where the training has returned to
+    again.write()
+    assert store.steps() == [0, 50, 60]

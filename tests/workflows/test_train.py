@@ -68,7 +68,7 @@ def test_the_files_of_a_run(finished) -> None:
     folder, config, result = finished
     assert {path.name for path in folder.iterdir()} == {
         *("config.yaml", "model.keras", "last.keras", "environment.json", "summary.json", "report.html"),
-        *("losses.log", "metrics.jsonl", "checkpoints", "run.lock"),
+        *("losses.log", "metrics.jsonl", "checkpoints", "snapshots", "run.lock"),
     }
     assert load_config(folder / "config.yaml") == config
     assert CheckpointStore(folder / "checkpoints").steps() == [2, 4]
