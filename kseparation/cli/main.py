@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ def _mistake(error: UserError, arguments: Sequence[str]) -> int:
 def _run(verb: Verb, flags: Any, rest: list[str]) -> tuple[int, Any]:
     """Runs a verb; returns the exit code and what `--json` prints."""
     try:
-        with _sigterm_interrupts():
+        with _sigterm_interrupts(), _plain_warnings():
             if flags.device == "cpu" and flags.require_gpu:
                 raise UserError("`--require_gpu` contradicts `--device=cpu`. Leave one of them out.")
             backend = select_backend(flags.backend)
@@ -114,6 +115,21 @@ def _print_error(error: BaseException) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings of this package are one line: where they come from helps nobody at a command line."""
+    usual = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], filename: str, *more: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning and "kseparation" in filename else usual(message, category, filename, *more)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from kseparation.errors import MachineError
 from kseparation.storage.atomic import atomic_file
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.full_disk import SurviveFullDisk
@@ -291,5 +292,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
 
     def require_written(self) -> None:
         """Raises MachineError where the last checkpoint or model could not be written, at the end of a training."""
+        if self.disk.refusal is not None and not self.store.steps():
+            what = f"{self.disk.refusal[0].upper()}{self.disk.refusal[1:]}, nor could any before it"
+            raise MachineError(f"{what}: the run has nothing to go on from, only its models. Free space there, and train anew in another --run_dir.")
         for disk in (self.disk, self.best.last_disk, self.best.best_disk):
             disk.require_written()

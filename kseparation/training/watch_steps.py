@@ -35,12 +35,14 @@ class Stop(Exception):
         message: for whoever reads the end.
         step: in which trouble showed.
         sound: whether the state is that of a sound training, so that it can be saved as it is.
+        advice: the last sentence for whoever reads the end, empty where there is none.
     """
 
-    def __init__(self, message: str, step: int, sound: bool):
+    def __init__(self, message: str, step: int, sound: bool, advice: str = ""):
         super().__init__(message)
         self.step = step
         self.sound = sound
+        self.advice = advice
 
 
 class WatchSteps(keras.callbacks.Callback):
@@ -153,12 +155,11 @@ class WatchSteps(keras.callbacks.Callback):
             # A rejected step changed nothing; many of them, or a leap, tell of weights that cannot be trusted.
             # In the last step of an epoch its validation is still to come, which a state saved now would never make up for.
             sound = event == "validation" or not self.steps.ends_epoch and (event == "unreadable" or event == "non_finite" and self.policy.strict)
-            raise Stop(self._end(reason, folder), step, sound)
+            raise Stop(self._end(reason), step, sound, f" Find the cause: kseparation replay --incident={folder}" if folder else "")
         if action.startswith("roll_back"):
             raise Turn(step, action)
 
-    def _end(self, reason, folder):
+    def _end(self, reason):
         returns = len(self.policy.returns)
         before = f" It had returned to an older state {returns} times." if returns else ""
-        cause = f" Find the cause: kseparation replay --incident={folder}" if folder else ""
-        return f"Training stopped: {reason[0].lower()}{reason[1:]}.{before}{cause}"
+        return f"Training stopped: {reason[0].lower()}{reason[1:]}.{before}"

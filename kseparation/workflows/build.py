@@ -160,6 +160,26 @@ def build_faults(config: RunConfig) -> list[Fault]:
     return [_construct(FAULTS[fault.name], fault, {}) for fault in config.inject]
 
 
+def refuse_impossible(config: RunConfig, faults: Sequence[Fault], compiled: bool) -> None:
+    """Raises UserError where a fault could never come, which would look as if the training had survived it.
+
+    Args:
+        config: of the run.
+        faults: built from it.
+        compiled: whether a training step is a compiled program on this backend.
+    """
+    training = config.training
+    for part, fault in zip(config.inject, faults, strict=True):
+        try:
+            fault.require_possible(training.epochs * training.steps_per_epoch, training.accumulate_steps, compiled)
+        except ValueError as error:
+            raise UserError(f"{part.place}: {error}.") from None
+    marking = [part for part, fault in zip(config.inject, faults, strict=True) if fault.marks_batches]
+    if len(marking) > 1:
+        names = ", ".join(part.name for part in marking)
+        raise UserError(f"{marking[1].place}: a training can have one of the faults that answer to a marked batch. Received: {names}. Take a run for each.")
+
+
 def build_optimizer(config: RunConfig) -> GuardedOptimizer:
     """Returns the guarded optimizer of a config with its schedule."""
     training = config.training

@@ -11,7 +11,7 @@ import keras
 from kseparation.config.records import RunConfig
 from kseparation.data import Detours, SegmentBatches, SegmentStream, ValidationSegments
 from kseparation.data.segment_stream import UnreadableBatch
-from kseparation.errors import KSeparationError, TrainingStopped
+from kseparation.errors import KSeparationError, TrainingStopped, UserError
 from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training import TerminateOnNonFinite
 from kseparation.training.faults import Injection
@@ -182,7 +182,7 @@ class Fitting:
         else:
             self._go_on_from(state, stopped=words)
         refusal = self.saving.disk.refusal
-        raise TrainingStopped(f"{stop} The state is lost: {refusal}." if refusal else words) from None
+        raise TrainingStopped((f"{stop} The state is lost: {refusal}." if refusal else words) + stop.advice) from None
 
     def _state_to_return_to(self, step):
         """The newest state that has proven itself: in memory, else on the disk, else the oldest in memory."""
@@ -261,11 +261,13 @@ class Fitting:
         if self.steps.between_steps and not self.steps.ends_epoch:
             self.saving.save()
         reason = f"Batch {last.position} of the run could not be read, nor could the {len(unreadable.failures) - 1} drawn in its place: {last.error}".rstrip(".")
-        self.record.write("unreadable", "stop", step, epoch, reason, last.trace, {"position": last.position, "draw": last.draw})
-        self.steps.log.event("fault", step, epoch, event="unreadable", action="stop", position=last.position, draw=last.draw)
-        return last.error
-
-
+        folder = self.record.write("unreadable", "stop", step, epoch, reason, last.trace, {"position": last.position, "draw": last.draw})
+        self.steps.log.event("fault", step, epoch, event="unreadable", action="stop", position=last.position, draw=last.draw, incident=folder and str(folder))
+        if not isinstance(last.error, UserError):
+            return last.error
+        newest = max(self.store.steps(), default=None)
+        saved = "" if newest is None else f" The state of step {newest} is saved."
+        return UserError(f"{str(last.error).rstrip('.')}.{saved} Mend what is named, and give the same command again." + (f" The evidence: {folder}" if folder else ""))
 def _legs(first_step, steps_per_epoch, epochs):
     """Yields (epoch, steps done in it, last epoch) for each call of `fit`: an epoch that was interrupted is ended by a call of its own."""
     epoch, done = divmod(first_step, steps_per_epoch)

@@ -29,20 +29,29 @@ class IncidentRecord:
         self.fitting = fitting
 
     def write(self, event, action, step, epoch, reason, trace, facts) -> Path | None:
-        """Writes the folder of one incident; returns it, or None where there are enough of them or the disk refuses it, which is said."""
-        fitting = self.fitting
-        returns = len(fitting.policy.returns)
-        if not has_room(fitting.folder, action):
+        """Writes the folder of one incident; returns it, or None where there are enough of them or it cannot be written, which is said."""
+        if not has_room(self.fitting.folder, action):
             return None  # before anything is copied
+        try:
+            incident = self._collect(event, action, step, epoch, reason, trace, facts)
+            return write_incident(self.fitting.folder, incident, dump_config(self.fitting.config), len(self.fitting.policy.returns))
+        except (OSError, KSeparationError) as error:
+            print(f"the evidence of step {step} could not be written: {error}", file=sys.stderr)
+        except Exception as error:  # the training is worth more than the evidence
+            print(f"the evidence of step {step} could not be collected: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+
+    def _collect(self, event, action, step, epoch, reason, trace, facts):
+        fitting = self.fitting
         model, optimizer = fitting.model, fitting.model.optimizer
         micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
-        plan, batches = self._batches(micro_batches) if event != "validation" else self._bad_validation()
+        plan, batches = self._batches(micro_batches, event) if event != "validation" else self._bad_validation()
         # A batch that could not be read says nothing about the state.
         before, state = (None, None) if event == "unreadable" else (fitting.snapshots.trusted(step), read_state(model))
         record, scales = optimizer.record, model.activations
         dropout = getattr(model, "dropout", 0.0)
         rungs = safe_ladder(fitting.config, dropout if isinstance(dropout, float) else 0.0)
-        incident = Incident(
+        return Incident(
             event,
             action,
             step,
@@ -69,11 +78,6 @@ class IncidentRecord:
             },
             (rungs[0].words, rungs[0].overrides) if rungs else None,
         )
-        try:
-            return write_incident(fitting.folder, incident, dump_config(fitting.config), returns)
-        except (OSError, KSeparationError) as error:
-            print(f"the evidence of step {step} could not be written: {error}", file=sys.stderr)
-            return None
 
     def _micro_batches(self, step, facts):
         if "position" in facts:
@@ -81,18 +85,19 @@ class IncidentRecord:
         accumulate = self.fitting.config.training.accumulate_steps
         return [{"position": position, "draw": self.fitting.detours.draw(position)} for position in range((step - 1) * accumulate, step * accumulate)]
 
-    def _batches(self, micro_batches):
+    def _batches(self, micro_batches, event):
         """Plan and sound of the batches: those that were trained on, or else read again, for they are pure functions of their place."""
         plan, arrays = [], {}
-        handed_out = self.fitting.batches_of([batch["position"] for batch in micro_batches])
+        # What could not be read was not handed out: at its place another draw was.
+        handed_out = self.fitting.batches_of([batch["position"] for batch in micro_batches]) if event != "unreadable" else {}
         for number, batch in enumerate(micro_batches):
             place = divmod(batch["position"], self.fitting.batches_per_epoch)
-            examples = self.fitting.batches.plan(*place, batch["draw"])
-            plan.append([[self._choice(choice) for choice in example] for example in examples])
+            plan.append([])
             try:
+                plan[-1] += [[self._choice(choice) for choice in example] for example in self.fitting.batches.plan(*place, batch["draw"])]
                 sound = handed_out.get(batch["position"]) or self.fitting.batches.batch(*place, batch["draw"])
                 arrays[f"mixtures_{number}"], arrays[f"stems_{number}"] = sound
-            except Exception:  # what could not be read before
+            except Exception:  # what could not be made or read before
                 continue
         return plan, arrays
 

@@ -36,6 +36,7 @@ from kseparation.workflows.build import (
     build_objective,
     build_optimizer,
     check_components,
+    refuse_impossible,
     segment_samples,
 )
 from kseparation.workflows.environment import describe_environment
@@ -104,7 +105,9 @@ def train(
         # All that can be refused is built before the data, which may take minutes to make, and before the folder.
         keras.utils.set_random_seed(config.seed)
         model = compiled_model(config)
-        injection = Injection(build_faults(config))
+        faults = build_faults(config)
+        refuse_impossible(config, faults, compiled=keras.backend.backend() != "torch")
+        injection = Injection(faults)
         injection.change_model(model)
         augmentations = build_augmentations(config)
         dataset = build_dataset(config)

@@ -5,12 +5,16 @@ from pathlib import Path
 import keras
 import pytest
 
+from kseparation.errors import UserError
 from kseparation.models import MODELS
 from kseparation.training.faults import EXPECTED, FAULTS
 from kseparation.training.verdicts import ACTIONS, EVENTS, VERDICTS
+from kseparation.workflows.train import train
 from tests.faulty_run import all_weights_finite, run_with, wrong_cells
+from tests.tiny_run import tiny_config
 from tests.tiny_separator import TinySeparator
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is known to break a training.*:UserWarning")
 HERE = [name for name in FAULTS if keras.backend.backend() in EXPECTED[name].backends]
 
 
@@ -38,3 +42,26 @@ def test_a_fault_is_met_as_the_table_says(name: str, tmp_path: Path) -> None:
     if EXPECTED[name].event != ("none",):
         report = (found.incident / "REPORT.md").read_text(encoding="utf-8")
         assert "## The cause" in report and f"**{EXPECTED[name].verdict}**" in report and "Not looked for yet" not in report
+
+
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [
+        ("{name: gain_infinite, step: 1000}", "lies after the end of the training"),
+        ("{name: accumulation_nan, step: 1}", "must be below `training.accumulate_steps`, 1"),
+        ("{name: validation_nan, batch: 99}", "must be below the number of batches of the validation"),
+        ("{name: validation_nan, batch: -1}", "`batch` must not be negative"),
+        ("{name: loss_spike, step: 1}, {name: layer_infinite, step: 2}", "Received: loss_spike, layer_infinite"),
+    ],
+)
+def test_a_fault_that_would_never_come_is_refused(tmp_path: Path, faults: str, words: str) -> None:
+    config = tiny_config(tmp_path, ["reproduce_failure=true", f"inject=[{faults}]"], model={"name": "tiny_separator"})
+    with pytest.raises(UserError, match=words):
+        train(config, run_dir=tmp_path / "run")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of the backend that compiles nothing")
+def test_a_fault_of_compiled_steps_is_refused_where_nothing_is_compiled(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, ["reproduce_failure=true", "inject=[{name: compiled_nan, step: 2}]"], model={"name": "tiny_separator"})
+    with pytest.raises(UserError, match="a step that is not compiled cannot have it"):
+        train(config, run_dir=tmp_path / "run")

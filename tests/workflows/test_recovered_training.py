@@ -98,7 +98,7 @@ def test_strict_stops_at_the_first_trouble_and_goes_on_when_asked_again(tmp_path
     config = tiny_config(tmp_path, model=LINEAR, steps_per_epoch=6)
     with monkeypatch.context() as patch:
         poison(patch, 2, 1)
-        with pytest.raises(TrainingStopped, match="Training stopped: of the loss these parts are not finite.*kseparation replay --incident=.*incidents/3 The state of step 3 is saved in .*checkpoints/3"):
+        with pytest.raises(TrainingStopped, match="Training stopped: of the loss these parts are not finite.*The state of step 3 is saved in .*checkpoints/3. Find the cause: kseparation replay --incident=.*incidents/3"):
             train(config, run_dir=tmp_path / "run", strict=True)
     assert train(config, run_dir=tmp_path / "run").summary["steps"] == 12
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.io import wavfile
 
 from kseparation.audio.track import Track
+from kseparation.errors import UserError
 from kseparation.training.faults.injection import Fault
 
 
@@ -60,6 +61,11 @@ class AccumulationNaN(Fault):
             raise ValueError(f"`micro_batch` must not be negative. Received: micro_batch={micro_batch}")
         self.micro_batch = micro_batch
 
+    def require_possible(self, steps, accumulate_steps, compiled):
+        super().require_possible(steps, accumulate_steps, compiled)
+        if self.micro_batch >= accumulate_steps:
+            raise ValueError(f"`micro_batch` must be below `training.accumulate_steps`, {accumulate_steps}. Received: micro_batch={self.micro_batch}")
+
     def change_batch(self, mixtures, stems, micro_batch):
         if micro_batch == self.micro_batch:
             mixtures[-1, len(mixtures[-1]) // 3] = np.nan
@@ -94,8 +100,14 @@ class ValidationNaN(Fault):
     """A batch of the validation holds a NaN."""
 
     def __init__(self, batch: int = 0):
-        super().__init__()
+        super().__init__(1)
+        if batch < 0:
+            raise ValueError(f"`batch` must not be negative. Received: batch={batch}")
         self.batch = batch
+
+    def require_validation(self, batches):
+        if self.batch >= batches:
+            raise UserError(f"`batch` of the injected fault must be below the number of batches of the validation, {batches}. Received: batch={self.batch}.")
 
     def change_validation(self, index, mixtures, stems):
         if index == self.batch:

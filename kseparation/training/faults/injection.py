@@ -22,12 +22,25 @@ class Fault:
     repeats = True
     # Whether batches that were drawn anew suffer too.
     follows_redrawn = False
+    # Whether it answers to a batch that is marked; of these a training can have one, for each would answer to the mark of the others.
+    marks_batches = False
 
     def __init__(self, step: int = 10, steps: int = 1):
         if step < 1 or steps < 1:
             raise ValueError(f"`step` and `steps` must be at least 1. Received: step={step}, steps={steps}")
         self.step = step
         self.steps = steps
+
+    def require_possible(self, steps: int, accumulate_steps: int, compiled: bool) -> None:
+        """Raises ValueError where it can never come.
+
+        Args:
+            steps: of the training.
+            accumulate_steps: micro-batches of each.
+            compiled: whether they run as one compiled program.
+        """
+        if self.step > steps:
+            raise ValueError(f"`step` lies after the end of the training, so that the fault would never come. Received: step={self.step}, and {steps} steps")
 
     def comes_in(self, step: int) -> bool:
         """Whether it comes in an optimizer step."""
@@ -38,6 +51,9 @@ class Fault:
 
     def change_batch(self, mixtures: np.ndarray, stems: np.ndarray, micro_batch: int) -> None:
         """Changes a batch in place; `micro_batch` counts those of the step."""
+
+    def require_validation(self, batches: int) -> None:
+        """Raises UserError where it would come in a batch of the validation that there is not."""
 
     def change_validation(self, index: int, mixtures: np.ndarray, stems: np.ndarray) -> None:
         """Changes a validation batch in place."""
@@ -99,6 +115,8 @@ class InjectedValidation(Sequence):
     def __init__(self, segments: Sequence, faults: Sequence[Fault]):
         self._segments = segments
         self._faults = faults
+        for fault in faults:
+            fault.require_validation(len(segments))
 
     def __len__(self) -> int:
         return len(self._segments)

@@ -10,6 +10,8 @@ from kseparation.training.faults.injection import Fault, is_marked, mark
 
 
 class _MarkedBatch(Fault):
+    marks_batches = True
+
     def change_batch(self, mixtures, stems, micro_batch):
         if micro_batch == 0:
             mark(mixtures, stems)
@@ -60,6 +62,11 @@ class LayerInfinite(_LayerFault):
 
 class CompiledNaN(_LayerFault):
     """A layer gives NaN in the compiled step, and what it should operation by operation."""
+
+    def require_possible(self, steps, accumulate_steps, compiled):
+        super().require_possible(steps, accumulate_steps, compiled)
+        if not compiled:
+            raise ValueError("a step that is not compiled cannot have it. Take TensorFlow or JAX, and `training.jit_compile: auto`")
 
     def spoil(self, output, marked, model):
         return output if model.run_eagerly else output + ops.cast(ops.where(marked, np.nan, 0.0), output.dtype)
