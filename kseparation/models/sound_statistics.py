@@ -5,8 +5,6 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from kseparation.training.guarded_optimizer import GuardedOptimizer
-
 
 def step_with_sound_statistics(model: keras.Model, step: Callable, arguments: tuple):
     """Makes a training step of Keras, and gives the statistics of the model their old values where the gradients or the new weights were not sound.
@@ -14,13 +12,13 @@ def step_with_sound_statistics(model: keras.Model, step: Callable, arguments: tu
     The optimizer sees only weights. What a layer writes in its forward pass comes before it: a batch that breaks the loss or its gradients may have left its mark there.
 
     Args:
-        model: that trains with a `GuardedOptimizer`; with another one the step is that of Keras.
+        model: that trains with an optimizer whose variable `sound` tells it, a `GuardedOptimizer`; with another one the step is that of Keras.
         step: `train_step` of Keras, which JAX calls with the state and returns it.
         arguments: of `step`.
     """
     optimizer = model.optimizer
     statistics = [variable for variable in model.non_trainable_variables if keras.backend.is_float_dtype(variable.dtype)]
-    if not isinstance(optimizer, GuardedOptimizer) or not statistics:
+    if not hasattr(optimizer, "sound") or not statistics:
         return step(*arguments)
     if keras.backend.backend() == "jax":  # whose step is a function of the state
         logs, (trained, others, slots, metrics) = step(*arguments)

@@ -39,6 +39,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
     References: the decay's warm-up is that of TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
     """
 
+    sound = None  # until it is built
+
     def __init__(
         self,
         inner_optimizer: keras.optimizers.Optimizer,
