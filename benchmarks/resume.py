@@ -4,8 +4,9 @@
 
 `store` (seconds, without Keras): a process is killed before, after and within the calls of the file system with which it saves checkpoints one after another; what is found afterwards must be
 the old state or the new one, bit for bit. `kills` (up to half an hour a backend): a small Moises-Light with dropout, accumulation and averaging is trained once in peace and once under `kill -9`, a fifth
-of the kills aimed at the inside of a save; logs and weights must be equal, byte for byte. `keras`: plain `model.fit` of the same model under the same kills, with `BackupAndRestore` and with
-`ModelCheckpoint`, counted the same way; `--kills=12` is what is usual there. What a power cut leaves is not tested: a killed process has given its writes to the system.
+of the kills aimed at the inside of a save; in both a loss leaps, from which the training returns, and a batch has infinite gain; logs and weights must be equal, byte for byte. `keras`: plain
+`model.fit` of the same model under the same kills, without the faults, with `BackupAndRestore` and with `ModelCheckpoint`, counted the same way; `--kills=12` is what is usual there.
+What a power cut leaves is not tested: a killed process has given its writes to the system.
 """
 
 import argparse
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 
+from kseparation.storage.atomic import read_json  # noqa: E402
 from kseparation.storage.checkpoints import CheckpointStore  # noqa: E402
 from kseparation.storage.json_lines import read_json_lines  # noqa: E402
 from tests.fault_points import FaultPoints, in_a_child  # noqa: E402
@@ -36,6 +38,8 @@ from tests.songs import SAMPLE_RATE, STEMS, write_songs  # noqa: E402
 KILLED = -9
 AIMED_SHARE = 10 / 44
 WORKERS = (0, 1, 4)
+# So that the second fault comes after the examples that a return from the first one has drawn anew, 50 steps on both sides.
+LEAST_EPOCHS = 12
 # Trains as the command does; KILL_IN_SAVE names a save of this process, a call of the file system in it, and the moment.
 TRAIN = """
 import os, sys
@@ -88,10 +92,13 @@ def store_part(folder: Path, name: str, options: argparse.Namespace) -> dict:
 def kills_part(folder: Path, backend: str, options: argparse.Namespace) -> dict:
     """Trains once in peace and once under kills, and compares."""
     logging.getLogger("kseparation").addHandler(damaged := _Remembered())
-    epochs = max(6, math.ceil(1.4 * options.kills) + 4)
+    epochs = max(LEAST_EPOCHS, math.ceil(1.4 * options.kills) + 4)
     peace = Trained(folder, backend, "peace", epochs)
     peace.start(0)
     peace.must_end(peace.process.wait())
+    summary = read_json(peace.run / "summary.json")
+    if (summary["returns"], summary["skipped_steps"]) != (1, 1):
+        sys.exit(f"Of the faults one must lead to a return and one to a step that is left out. Received: {summary['returns']} returns, {summary['skipped_steps']} steps left out.")
     seconds = epoch_seconds(peace.run)
     draw, aimed = random.Random(options.seed), round(options.kills * AIMED_SHARE)
     calls = calls_of_one_save(peace.run / "checkpoints", folder / "count")
@@ -157,6 +164,9 @@ class Trained:
             "loss": [{"name": "waveform_l1", "weight": 10.0}, {"name": "multi_resolution_complex_stft", "windows": [256, 128], "hop_samples": 64, "minimum_fft_size": 1}],
             "training": {**training, "jit_compile": self.backend == "jax", "early_stopping_patience": None, "keep_every_epochs": 10},
             "logging": {"every_n_steps": 1, "tensorboard": True},
+            "safety": {"snapshot_every_steps": 30},
+            "reproduce_failure": True,
+            "inject": [{"name": "loss_spike", "step": epochs * STEPS // 3}, {"name": "gain_infinite", "step": 3 * epochs * STEPS // 4}],
         }
 
     def start(self, workers: int, aim: tuple | None = None) -> None:
@@ -236,6 +246,9 @@ def differences(peace: Path, victim: Path) -> list[str]:
         found.append("the progress of the last checkpoint")
     elif unlike := [name for name in states[0].arrays if states[0].arrays[name].tobytes() != states[1].arrays[name].tobytes()]:
         found.append(f"{len(unlike)} of {len(states[0].arrays)} arrays of the last checkpoint")
+    incidents = [sorted(path.name for path in (run / "incidents").iterdir()) for run in (peace, victim)]
+    if incidents[0] != incidents[1]:
+        found.append(f"the incidents ({', '.join(incidents[1])} instead of {', '.join(incidents[0])})")
     found += [name for name in ("model.keras", "last.keras") if weights_of(peace / name) != weights_of(victim / name)]
     told = [[{**row, "seconds": 0} for row in read_json_lines(run / "metrics.jsonl") if row["kind"] == "validation"] for run in (peace, victim)]
     return found + (["the validations"] if told[0] != told[1] else [])

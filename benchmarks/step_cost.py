@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kseparation.config import load_config
+from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training.feeding import fit_input
 from kseparation.training.recovery import RecoveryPolicy
 from kseparation.training.run_callbacks import LogSteps
@@ -43,19 +44,22 @@ class StepCost:
     def __init__(self, case: str):
         path, overrides = CASES[case]
         config = load_config(path, overrides)
+        self.snapshot_every_steps = config.safety.snapshot_every_steps
         self.bare, self.watched = self._bare(config), compiled_model(config)
         draw = np.random.default_rng(0)
         shape = (config.training.batch_size, len(config.data.stems), self.bare.segment_samples, config.data.channels)
         stems = draw.uniform(-0.3, 0.3, shape).astype("float32")
         self.batch = stems.sum(axis=1), stems
         self.shapes = tuple(part.shape[1:] for part in self.batch)
-        steps = LogSteps(RunLog(tempfile.mkdtemp()), MOST_STEPS, 1, 0, 10, 1)
+        self._folder = tempfile.TemporaryDirectory(prefix="kseparation-step-cost-")
+        self._store, self._saves = CheckpointStore(Path(self._folder.name) / "states"), 0
+        steps = LogSteps(RunLog(self._folder.name), MOST_STEPS, 1, 0, 10, 1)
         watch = WatchSteps(
             steps, TerminateOnNonFinite(), SpikeDetector(), Snapshots(MOST_STEPS), RecoveryPolicy(), lambda *arguments: None, lambda: ()
         )
         self.callbacks = [steps, TerminateOnNonFinite(), watch]
         for _ in range(2):  # compiles
-            self.pair()
+            self.pair(False)
 
     @staticmethod
     def _bare(config):
@@ -67,9 +71,20 @@ class StepCost:
         )
         return model
 
-    def pair(self) -> tuple[float, float]:
-        """Returns seconds of a step without and with."""
-        return self._seconds(self.bare, [_Read()]), self._seconds(self.watched, self.callbacks)
+    def pair(self, turned: bool) -> tuple[float, float]:
+        """Returns seconds of a step without and with; `turned` takes that with first, so that neither has always the colder cache or the later clock."""
+        return self._in_turn(lambda: self._seconds(self.bare, [_Read()]), lambda: self._seconds(self.watched, self.callbacks), turned)
+
+    def noise_pair(self, turned: bool) -> tuple[float, float]:
+        """Returns seconds of a step without twice, measured as a pair: what differs is noise."""
+        return self._in_turn(lambda: self._seconds(self.bare, [_Read()]), lambda: self._seconds(self.bare, [_Read()]), turned)
+
+    @staticmethod
+    def _in_turn(first, second, turned):
+        if not turned:
+            return first(), second()
+        later = second()
+        return first(), later
 
     def _seconds(self, model, callbacks):
         source, clock = (self.batch for _ in range(STEPS)), _Clock()
@@ -77,9 +92,10 @@ class StepCost:
         return (clock.times[-1] - clock.times[0]) / (STEPS - 1)
 
     def snapshot_seconds(self) -> float:
-        """Returns the seconds of one copy of the whole state."""
+        """Returns the seconds of one copy of the whole state, and of its way to the disk, with all proofs of a checkpoint."""
         start = time.perf_counter()
-        read_state(self.watched)
+        arrays, self._saves = read_state(self.watched), self._saves + 1
+        self._store.save(self._saves, arrays, {})
         return time.perf_counter() - start
 
 

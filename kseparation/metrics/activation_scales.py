@@ -8,15 +8,19 @@ from keras import ops
 def scale_of(output):
     """Returns the root mean square of a layer's output, a float32 scalar that no gradient goes through.
 
-    Of the first example, and there of every fourth position along its first axis: a look at all of it would cost a hundredth of a step.
+    Of the first example, and there of every fourth position along its longest axis: a look at all of it would cost a hundredth of a step, and a short axis, as of stems or channels, has
+    positions that no other speaks for. An axis of unknown length counts as the longest.
     """
-    seen = output[:1, ::4] if len(output.shape) > 2 else output[:1]
+    seen = output[:1]
+    if len(output.shape) > 2:
+        lengths = [float("inf") if length is None else length for length in output.shape[1:]]
+        seen = output[(slice(0, 1), *[slice(None)] * lengths.index(max(lengths)), slice(None, None, 4))]
     return ops.sqrt(ops.mean(ops.square(ops.cast(ops.stop_gradient(seen), "float32"))))
 
 
 @keras.saving.register_keras_serializable("kseparation")
 class ActivationScales(keras.metrics.Metric):
-    """Keeps the root mean square of each layer's output for the last micro-batches, of a part of their first example: a look that costs a fraction of the batch.
+    """Keeps the root mean square of each layer's output for the last micro-batches, of a quarter of their first example: a look that costs a fraction of the batch.
 
     A metric, because its state is handed through compiled steps on every backend, and is neither weight of the model nor state of the optimizer.
 

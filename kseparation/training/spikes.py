@@ -5,83 +5,112 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# A normal distribution of this median absolute deviation has a standard deviation of 1.
-MAD_TO_DEVIATION = 1.4826
+# The scatter of a training is that of its largest losses: of losses of two modes, that about the median says nothing of how far a sound one can lie above the others.
+LARGEST = 8
 # Less than this is no scatter: a loss that stands still would make every change a spike. Of the logarithm, that is 5 %.
-LEAST_DEVIATION = 0.05
-# How often a loss must exceed the median, whatever the scatter.
+LEAST_SCATTER = 0.05
+# How often a single loss must exceed the largest of those before it, and a run of them their median, whatever the scatter.
 LEAST_RATIO = 3.0
-# The median of a run scatters less than a single loss.
+# How often a single loss exceeds the largest, whatever the scatter, where it is a spike at the usual threshold.
+CERTAIN_RATIO = 8.0
+USUAL_THRESHOLD = 12.0
+# A run of losses scatters less than a single one.
 RUN_SHARE = 0.25
-# Losses below this robust z-score belong to the usual course.
-USUAL = 6.0
+# Losses of a run that may lie lower: of two modes the quieter one comes up again and again.
+LOW_IN_RUN = 1
+# So many times as many losses are kept for a climb that is slow.
+MEMORY = 4
 
 
 class SpikeDetector:
-    """Compares each loss with the median and the median absolute deviation of those before it.
+    """Compares each loss with the largest of those before it, in units of their scatter: how far the eight largest lie above the next, in the mean.
 
-    The z-score is that of the logarithm where all losses are positive, of the loss itself elsewhere; a loss of exactly zero, as of silence, is passed over. Only finite losses of the usual
-    course enter the history: one value that is not finite would make every later comparison false, and a training that diverges would soon look usual.
+    With the largest and not with the median, and with all losses, usual or not: batches of two kinds, half of them nearly silent, give losses of two modes, and what was seen once is no alarm
+    when it comes again. A climb would hide itself in this way, for its own losses soon are the largest; so a run of losses is compared with blocks of an older past too.
+
+    Ratios are those of the loss where all losses are positive; elsewhere one is how far a loss lies above another, beside the largest magnitude. A loss of exactly zero, as of silence, is passed
+    over. One that is not finite never enters the history: it would make every later comparison false.
 
     Args:
-        threshold: z-score of a single loss that is a spike; 0 detects nothing.
-        history: number of losses that are compared with.
+        threshold: so many times their scatter above the largest a loss is a spike: at the usual 12 that is between 3 and 8 times the largest; 0 detects nothing.
+        history: number of losses that a single one is compared with; four times as many are kept for runs, and a block is half of it.
         least: number of losses before anything is called a spike.
-        run: number of losses in a row whose median, at a quarter of the threshold, is a divergence.
+        run: number of losses in a row that are a divergence where all but one lie above those before, at a quarter of the threshold.
     """
 
-    def __init__(self, threshold: float = 12.0, history: int = 128, least: int = 24, run: int = 6):
+    def __init__(self, threshold: float = USUAL_THRESHOLD, history: int = 128, least: int = 24, run: int = 6):
         self.threshold = threshold
+        self.history = history
         self.least = least
-        self._usual = deque(maxlen=history)
-        self._recent = deque(maxlen=run)
+        self.run = run
+        self._seen = deque(maxlen=MEMORY * history + run)
 
     def forget(self) -> None:
         """Begins anew, as where the loss becomes another one."""
-        self._usual.clear()
-        self._recent.clear()
+        self._seen.clear()
 
     def state(self) -> dict[str, list]:
         """Returns what has been seen as JSON values, exact."""
-        return {"usual": [loss.hex() for loss in self._usual], "recent": [[value.hex() for value in pair] for pair in self._recent]}
+        return {"seen": [loss.hex() for loss in self._seen]}
 
     def restore(self, state: Mapping[str, list] | None) -> None:
         """Takes over what `state` returned; forgets everything where there is nothing."""
         self.forget()
-        state = state or {}
-        self._usual.extend(float.fromhex(loss) for loss in state.get("usual", ()))
-        self._recent.extend(tuple(float.fromhex(value) for value in pair) for pair in state.get("recent", ()))
+        self._seen.extend(float.fromhex(loss) for loss in (state or {}).get("seen", ()))
 
     def see(self, loss: float) -> str | None:
         """Takes in the loss of a step that was made; returns "spike", "divergence" or None."""
+        loss = float(loss)
         if not self.threshold or not np.isfinite(loss) or loss == 0:
             return None
-        score, ratio = self.compare(loss)
-        self._recent.append((score, ratio))
-        if score < USUAL or len(self._usual) < self.least:
-            self._usual.append(float(loss))
-        if len(self._usual) < self.least:
+        self._seen.append(loss)
+        if len(self._seen) <= self.least:
             return None
-        if score > self.threshold and ratio > LEAST_RATIO:
+        before, newest = self._scaled(np.array(self._seen))
+        near = before[-self.history :]
+        above = newest - near.max()
+        if above > np.log(LEAST_RATIO) and above > self.threshold * self._scatter(near):
             return "spike"
-        if len(self._recent) == self._recent.maxlen:
-            scores, ratios = np.median(self._recent, axis=0)
-            if scores > RUN_SHARE * self.threshold and ratios > LEAST_RATIO:
-                return "divergence"
-        return None
+        if len(before) + 1 < self.least + self.run:
+            return None
+        run = np.sort(np.append(before[len(before) + 1 - self.run :], newest))[LOW_IN_RUN]
+        older = before[: len(before) + 1 - self.run]
+        # The losses right before the run tell of a leap; of a climb those that are older, where the lowest block is what it began with.
+        block = self.history // 2
+        blocks = [older[-self.history :], *(older[end - block : end] for end in range(len(older), block - 1, -block))]
+        return "divergence" if any(self._runs_above(run, part) for part in blocks) else None
 
     def compare(self, loss: float) -> tuple[float, float]:
-        """Returns the robust z-score of a loss and how many times the median it is; 0 and 1 where there is too little to compare with."""
-        if len(self._usual) < self.least:
+        """Returns how many times their scatter a loss lies above the largest before it, and how many times their median it is; 0 and 1 where there is too little to compare with.
+
+        The loss that was seen last is left out of them, for that is the one that is asked about.
+        """
+        seen = np.array(self._seen)[:-1]
+        if len(seen) < self.least or not np.isfinite(loss):
             return 0.0, 1.0
-        usual = np.array(self._usual)
-        if loss > 0 and usual.min() > 0:
-            usual, value, floor = np.log(usual), np.log(loss), LEAST_DEVIATION
-            ratio = float(np.exp(min(value - np.median(usual), 700.0)))
+        losses = np.append(seen, loss)
+        before, value = self._scaled(losses)
+        before = before[-self.history :]
+        above = float(value - np.median(before))
+        ratio = float(np.exp(min(above, 700.0))) if losses.min() > 0 else 1.0 + max(above, 0.0)
+        return float((value - before.max()) / self._scatter(before)), ratio
+
+    @staticmethod
+    def _scaled(losses):
+        """The losses before the last one, and the last, on the scale on which they are compared: in logarithms, or as parts of the largest magnitude before."""
+        if losses.min() > 0:
+            scaled = np.log(losses)
         else:
-            value, middle = loss, float(np.median(usual))
-            floor = LEAST_DEVIATION * max(abs(middle), 1e-12)
-            ratio = 1.0 + max(value - middle, 0.0) / max(abs(middle), 1e-12)
-        middle = np.median(usual)
-        deviation = max(MAD_TO_DEVIATION * float(np.median(np.abs(usual - middle))), floor)
-        return float((value - middle) / deviation), ratio
+            with np.errstate(over="ignore"):
+                scaled = losses / np.abs(losses[:-1]).max()
+        return scaled[:-1], scaled[-1]
+
+    @staticmethod
+    def _scatter(before):
+        largest = np.sort(before)[-LARGEST - 1 :]
+        return float(np.clip(np.mean(largest[1:] - largest[0]), LEAST_SCATTER, np.log(CERTAIN_RATIO) / USUAL_THRESHOLD))
+
+    def _runs_above(self, run, before):
+        """Whether a run lies above the largest of those before by its share of the threshold, and above their median by the least ratio."""
+        above = run - before.max()
+        return bool(above > 0 and above > RUN_SHARE * self.threshold * self._scatter(before) and run - np.median(before) > np.log(LEAST_RATIO))

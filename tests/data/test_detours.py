@@ -26,6 +26,27 @@ def test_windows_add_up_and_survive_as_json() -> None:
     assert Detours(detours.windows()).windows() == [[3, 5], [5, 8]]
 
 
+def test_a_batch_is_drawn_once_more_for_each_window_that_covers_it() -> None:
+    draw = np.random.default_rng(0)
+    windows = [(first, first + length) for first, length in draw.integers(0, (90, 12), (60, 2)).tolist()]
+    for made in (Detours(windows), Detours(windows[:20])):
+        for window in windows[len(made.windows()) :]:
+            made.add(*window)
+        assert [made.draw(position) for position in range(110)] == [sum(first <= position <= last for first, last in windows) for position in range(110)]
+
+
+def test_windows_that_end_before_a_position_are_dropped_and_nothing_else_changes() -> None:
+    detours = Detours([[0, 9], [3, 5], [8, 20], [12, 12]])
+    before = [detours.draw(position) for position in range(9, 30)]
+    detours.forget_before(9)
+    assert detours.windows() == [[0, 9], [8, 20], [12, 12]]
+    assert [detours.draw(position) for position in range(9, 30)] == before
+    detours.forget_before(100)
+    assert detours.windows() == [] and detours.draw(12) == 0
+    detours.add(-3, 101)
+    assert detours.windows() == [[0, 101]] and detours.draw(101) == 1
+
+
 def test_a_window_has_its_ends_in_order() -> None:
     with pytest.raises(ValueError, match="`last` must not lie before `first`. Received: first=5, last=4"):
         Detours().add(5, 4)

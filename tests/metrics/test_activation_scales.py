@@ -20,6 +20,21 @@ def test_rows_are_root_mean_squares_of_the_first_example_and_the_oldest_go() -> 
     assert int(numbers(scales.result())) == 5 and len(scales.last(9)) == 3
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 40), (3, 40, 2), (3, 4, 5, 40), (3, 2, 40, 4)])
+def test_what_one_place_of_a_short_axis_does_is_seen(shape: tuple[int, ...]) -> None:
+    """Stems and channels are few: the second may explode by itself."""
+    long = shape.index(40)
+    for axis in set(range(1, len(shape))) - {long}:
+        for place in range(shape[axis]):
+            output = np.ones(shape, "float32")
+            output[tuple(place if number == axis else slice(None) for number in range(len(shape)))] = 1e6
+            share = 1 / shape[axis]
+            np.testing.assert_allclose(numbers(scale_of(keras.ops.array(output))), 1e6 * share**0.5, rtol=1e-5)
+    output[1:] = np.nan  # of other examples nothing is seen
+    output[0][(*[slice(None)] * (long - 1), slice(1, None, 4))] = np.inf
+    assert np.isfinite(numbers(scale_of(keras.ops.array(output))))
+
+
 def test_what_is_not_finite_stays_so() -> None:
     scales = ActivationScales(["a"], steps=2)
     scales.update_state({"a": scale_of(keras.ops.array([[np.inf, 1.0]]))}, 1)

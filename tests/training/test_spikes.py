@@ -30,11 +30,84 @@ def test_a_single_leap_is_a_spike_and_nothing_after_it() -> None:
     assert alarms(losses) == [(200, "spike")]
 
 
-def test_a_climb_is_a_divergence() -> None:
-    losses = course(scatter=0.2)
+def first_alarm(losses, begin):
+    """(steps after `begin`, what it is) of the first alarm."""
+    step, found = alarms(losses)[0]
+    return step - begin, found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_climb_is_a_divergence(seed: int) -> None:
+    """The slower the later, but before the loss is ten times what it was."""
+    for rate in (0.005, 0.01, 0.03, 0.12, 0.3, 0.7):
+        losses = course(1000, scatter=0.2, seed=seed, start=0.5)
+        losses[400:] *= np.exp(rate * np.arange(600))
+        after, found = first_alarm(losses, 400)
+        assert found in ("divergence", "spike") and 0 <= after <= 6 + np.log(5) / rate, rate
+    losses = course(scatter=0.2, seed=seed)
     losses[200:] *= np.exp(np.minimum(np.arange(100) * 0.12, 2.0))
-    found = alarms(losses)
-    assert found[0][1] == "divergence" and 205 < found[0][0] < 235
+    assert alarms(losses)[0][1] == "divergence" and 205 < alarms(losses)[0][0] < 220
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_leap_that_stays_is_found(seed: int) -> None:
+    for factor, latest, kinds in ((5.0, 8, {"divergence", "spike"}), (20.0, 0, {"spike"}), (1e4, 0, {"spike"})):
+        losses = course(400, seed=seed, start=0.4)
+        losses[200:] *= factor
+        after, found = first_alarm(losses, 200)
+        assert 0 <= after <= latest and found in kinds, factor
+
+
+def two_modes(share, ratio, seed, steps=1000, scatter=0.25):
+    draw = np.random.default_rng(seed)
+    return np.where(draw.uniform(size=steps) < share, ratio, 1.0) * np.exp(scatter * draw.standard_normal(steps))
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_losses_of_two_modes_give_no_alarm_once_both_were_seen(share: float, seed: int) -> None:
+    for ratio in (3.0, 20.0, 300.0):
+        losses = two_modes(share, ratio, seed)
+        assert [found for found in alarms(losses) if found[0] >= 128] == [], ratio
+        assert alarms(-losses[::-1]) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_leap_above_both_modes_is_a_spike_at_once_and_a_climb_is_found(share: float, seed: int) -> None:
+    losses = two_modes(share, 100.0, seed)
+    losses[600] = 8.1 * losses[472:600].max()
+    assert [found for found in alarms(losses) if found[0] >= 128] == [(600, "spike")]
+    losses = two_modes(share, 10.0, seed)
+    losses[600:] *= np.exp(0.03 * np.arange(400))
+    assert 600 < [step for step, _ in alarms(losses) if step >= 128][0] < 600 + 150
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_losses_with_a_heavy_tail_give_no_alarm(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    for losses in (np.exp(draw.standard_normal(2000)), draw.exponential(size=2000), 1 + draw.pareto(4.0, 2000), draw.standard_normal(2000), -10 + 2 * draw.standard_normal(2000)):
+        assert alarms(losses) == []
+
+
+def test_a_return_takes_the_history_back() -> None:
+    """What came after the state is forgotten, so that the same leap is found again, in the same step."""
+    losses, detector = course(), SpikeDetector()
+    losses[210:] *= 20.0
+    for loss in losses[:190]:
+        detector.see(loss)
+    kept = json.loads(json.dumps(detector.state()))
+    first = [detector.see(loss) for loss in losses[190:216]]
+    detector.restore(kept)
+    assert [detector.see(loss) for loss in losses[190:216]] == first and first.index("spike") == 20
+
+
+def test_the_last_loss_is_compared_with_those_before_it() -> None:
+    detector = SpikeDetector()
+    for loss in [*np.ones(60), 20.0]:
+        detector.see(loss)
+    score, ratio = detector.compare(20.0)
+    assert score == pytest.approx(np.log(20) / 0.05) and ratio == pytest.approx(20)
 
 
 def test_nothing_that_is_not_finite_gets_into_the_statistics() -> None:

@@ -1,13 +1,17 @@
 """The table of faults, on the smallest model: what the training notices and does about each, and what `replay` finds. The long form is `benchmarks/faults.py`."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
 
 from kseparation.errors import UserError
 from kseparation.models import MODELS
+from kseparation.training import GuardedOptimizer, WarmupSchedule
 from kseparation.training.faults import EXPECTED, FAULTS
+from kseparation.training.recoverable_rate import RecoverableRate
 from kseparation.training.verdicts import ACTIONS, EVENTS, VERDICTS
 from kseparation.workflows.train import train
 from tests.faulty_run import all_weights_finite, run_with, wrong_cells
@@ -65,3 +69,27 @@ def test_a_fault_of_compiled_steps_is_refused_where_nothing_is_compiled(tmp_path
     config = tiny_config(tmp_path, ["reproduce_failure=true", "inject=[{name: compiled_nan, step: 2}]"], model={"name": "tiny_separator"})
     with pytest.raises(UserError, match="a step that is not compiled cannot have it"):
         train(config, run_dir=tmp_path / "run")
+
+
+def rates(steps, factor=1.0, returns=None):
+    """The factor of the rate in each of these steps, with the fault `learning_rate` in steps 5 to 8; `returns` are (after step, factor that it sets)."""
+    fault, rate = FAULTS["learning_rate"](step=5, steps=4), RecoverableRate(WarmupSchedule(0.1, 0, 50, "constant"))
+    model = SimpleNamespace(optimizer=GuardedOptimizer(keras.optimizers.SGD(rate)))
+    model.optimizer.build([keras.Variable(np.ones(2, "float32"))])
+    rate.factor.assign(factor)
+    found = []
+    for step in steps:
+        fault.before_step(model, step)
+        found.append(float(rate.factor))
+        if step in (returns or {}):
+            rate.factor.assign(returns.pop(step))
+    return found
+
+
+def test_the_fault_of_the_learning_rate_takes_back_what_it_did_and_nothing_else() -> None:
+    assert rates(range(3, 11)) == [1, 1, 1000, 1000, 1000, 1000, 1, 1]
+    assert rates([4, 5, 5, 6, 9]) == [1, 1000, 1000, 1000, 1]  # a call of `fit` begins with step 5
+    assert rates([5, 6, 7, 8, 9, 10], returns={6: 1.0}) == [1000, 1000, 1, 1, 1, 1]  # a return within it
+    assert rates([5, 6, 3, 4, 5, 8, 9], returns={6: 0.5}) == [1000, 1000, 0.5, 0.5, 500, 500, 0.5]  # and to before it
+    assert rates([7, 8, 9, 10], factor=500.0) == [500, 500, 0.5, 0.5]  # in another process
+    assert rates([7, 8, 9, 10], factor=0.5) == [0.5] * 4  # which followed a return

@@ -78,12 +78,21 @@ class LearningRate(Fault):
     def __init__(self, step: int = 10, steps: int = 20, factor: float = 1000.0):
         super().__init__(step, steps)
         self.factor = factor
+        self._usual, self._own = None, None  # what the factor of the rate was, and what this fault made of it
 
     def before_step(self, model, step):
         rate = model.optimizer.recoverable_rate
         if rate is None:
             raise UserError("The fault `learning_rate` needs a learning rate that can be changed in mid-run. Received: an optimizer without.")
-        if self.comes_in(step) and not self.comes_in(step - 1):
-            rate.factor.assign(ops.convert_to_tensor(rate.factor) * self.factor)
-        elif self.comes_in(step - 1) and not self.comes_in(step):
-            rate.factor.assign(ops.convert_to_tensor(rate.factor) / self.factor)
+        here, before = self.comes_in(step), self.comes_in(step - 1)
+        if here == before:
+            return
+        now = float(ops.convert_to_numpy(rate.factor))
+        if here and now != self._own:  # a call of `fit` that begins with this step comes here once more
+            self._usual, self._own = now, float(np.float32(now * self.factor))
+            rate.factor.assign(self._own)
+        elif before and now == self._own:
+            rate.factor.assign(self._usual)
+        elif before and self._own is None and now > 1.0:  # of an earlier process, for no recovery makes it larger than 1
+            rate.factor.assign(now / self.factor)
+        # Else a return within these steps has set it, and it is no longer the fault's.
