@@ -19,7 +19,7 @@ from kseparation.training.float_tensors import (
     smallest,
 )
 from kseparation.training.layer_watch import layer_paths
-from kseparation.training.step_watch import Operation, ValueWatch, faulty_place
+from kseparation.training.step_watch import Operation, ValueWatch, faulty_places
 
 # Of what layers and weights add to the loss, beside the parts that have a name.
 PENALTIES = "penalties"
@@ -279,13 +279,24 @@ class _Step:
             return bad
         if bad := self._gradient_of_penalties():
             return bad
-        inside, found = (self.paths[id(self.model)], 0), None
-        # From the outermost layer inwards, so that probes for one level at a time have to fit into the memory.
-        while deeper := faulty_place(self.model, self._total, self.values, inside, True, self.weights):
-            inside, found = deeper
-        _, operation = faulty_place(self.model, self._total, self.values, inside, False) or (None, _UNKNOWN)
+        root = (self.paths[id(self.model)], 0)
+        inside, found, operation = self._deepest(root, None)
         input_range = self._range(self.x) if found is None else (found.largest, found.smallest)
         return self._found("backward", inside[0], None, operation, *input_range)
+
+    def _deepest(self, inside, found):
+        """The innermost call with an operation at fault; where none has one, the innermost that is suspected. `found` tells what the call `inside` is."""
+        first = None
+        # From the outermost layer inwards, so that probes for one level at a time have to fit into the memory. A suspect in whom nothing is found was suspected for
+        # what others do with its weights.
+        for key, place in faulty_places(self.model, self._total, self.values, inside, True, self.weights):
+            deeper = self._deepest(key, place)
+            if deeper[2].name is not None:
+                return deeper
+            first = first or deeper
+        for _, operation in faulty_places(self.model, self._total, self.values, inside, False)[:1]:
+            return inside, found, operation
+        return first or (inside, found, _UNKNOWN)
 
     def _gradient_of_loss(self):
         """Finds the part of the loss whose gradient is not finite where the model hands over to it."""
@@ -311,7 +322,7 @@ class _Step:
                 return self._scaled(after(leaves, watch, source)[source][name])
 
             if not all_finite(gradients(alone, boundary)):
-                _, operation = faulty_place(self.model, alone, boundary, (source, 0), False) or (None, _UNKNOWN)
+                _, operation = (faulty_places(self.model, alone, boundary, (source, 0), False) or [(None, _UNKNOWN)])[0]
                 return self._found("backward", None, name, operation, *self._range((self.y, boundary)))
         return self._found("backward", None, None, _UNKNOWN, *self._range((self.y, boundary)))
 
