@@ -161,7 +161,7 @@ class UsesWeights(Chain):
 
     def call(self, mixture, training=False):
         length = ops.sqrt(ops.sum(ops.square(self.end.kernel * 0.0)))  # here: kernel
-        return super().call(mixture, training) + length
+        return super().call(mixture, training) * (1.0 + length)
 
 
 class RootTwice(keras.layers.Layer):

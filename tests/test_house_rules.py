@@ -45,7 +45,7 @@ TESTED_IN = {
     "reporting/palette.py": "reporting/test_plots.py",
     "reporting/report_data.py": "reporting/test_report.py",
     **{f"training/{part}_watch.py": "training/test_examination.py" for part in ("layer", "operation")},
-    **{f"training/{part}.py": "workflows/test_replay.py" for part in ("alien_state", "diagnosis", "evidence", "rerun")},
+    **{f"training/{part}.py": "workflows/test_replay.py" for part in ("alien_state", "evidence", "rerun")},
     **{f"training/faults/{part}.py": "workflows/test_faults.py" for part in ("batch_faults", "injection", "program_faults", "state_faults", "table")},
     "training/optimizers.py": "workflows/test_build.py",
     "training/watch_steps.py": "workflows/test_faults.py",
