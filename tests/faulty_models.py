@@ -156,6 +156,40 @@ class HandsOver(TinySeparator):
         return {"own": self.odd(self.handed_over()["stems"])}
 
 
+class UsesWeights(Chain):
+    """Takes the root of a sum over a weight of one of its layers."""
+
+    def call(self, mixture, training=False):
+        length = ops.sqrt(ops.sum(ops.square(self.end.kernel * 0.0)))  # here: kernel
+        return super().call(mixture, training) * (1.0 + length)
+
+
+class RootTwice(keras.layers.Layer):
+    """Calls a layer with numbers, and before that with zeros."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+
+    def call(self, features):
+        return self.inner(features * 0.0) + self.inner(features)
+
+
+class RootOfDense(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(CHANNELS, use_bias=False, name="dense")
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, features):
+        return features + ops.sqrt(ops.sum(ops.square(self.dense(features))))  # here: root of dense
+
+
 def divided(_, y_pred):
     """A loss that is infinite."""
     return ops.mean(y_pred) / ops.zeros(())  # here: part

@@ -1,6 +1,5 @@
 """A training of seconds with one fault in it, its replay, and what both say beside what is expected."""
 
-import contextlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ import numpy as np
 
 from kseparation.config import load_config
 from kseparation.errors import TrainingStopped
+from kseparation.storage.arrays import read_arrays
 from kseparation.storage.atomic import read_json
-from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training.faults import EXPECTED
 from kseparation.workflows.build import build_faults
 from kseparation.workflows.replay import replay
@@ -38,7 +38,7 @@ class Found:
         event, action: of the log; the last action.
         verdict: of the replay, None where there was no incident.
         layer: that the replay named.
-        position: of the batch that the incident names first.
+        position: of the batch that the replay names, among those of the validation where it is one of them; that of the event where it could not be read.
         incident: folder that was replayed.
         run: folder of the run.
         stopped: words of the end, where the safety policy ended it.
@@ -82,10 +82,10 @@ def look(run: Path, stopped: str | None = None, replayed: bool = True) -> Found:
     if not replayed:
         return Found(faults[0]["event"], faults[-1]["action"], None, None, None, incident, run, stopped)
     diagnosis = replay(incident).diagnosis
-    batches = read_json(incident / "incident.json")["micro_batches"]
-    suspects = [batches[batch]["position"] for batch, _ in diagnosis.examples if batch < len(batches)]
-    position = (suspects or [batch["position"] for batch in batches] or [None])[0]
-    return Found(faults[0]["event"], faults[-1]["action"], diagnosis.verdict, diagnosis.layer, position, incident, run, stopped)
+    event, batches = faults[0]["event"], read_json(incident / "replay.json")["batches"]
+    named = [batches[batch] for batch, _ in diagnosis.examples] or (batches if event == "unreadable" else [{}])
+    position = named[0].get("validation_batch" if event == "validation" else "position")
+    return Found(event, faults[-1]["action"], diagnosis.verdict, diagnosis.layer, position, incident, run, stopped)
 
 
 def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
@@ -106,7 +106,9 @@ def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
         wrong.append(f"layer: {found.layer} instead of {layer}")
     accumulate = 2 if name == "accumulation_nan" else 1
     position = STEP * accumulate - 1 if name == "accumulation_nan" else (STEP - 1) * accumulate
-    if expected.names_batch and name != "validation_nan" and found.position != position:
+    if name == "validation_nan":
+        position = ARGUMENTS[name]["batch"]
+    if expected.names_batch and found.position != position:
         wrong.append(f"batch: {found.position} instead of {position}")
     return wrong
 
@@ -122,12 +124,17 @@ def faulty_layer(run: Path) -> str | None:
 
 
 def all_weights_finite(run: Path) -> bool:
-    """Whether every array of every checkpoint and model file of a run is finite, but for the records of what was not."""
+    """Whether every array of every checkpoint, model file and state of an incident of a run is finite, but for the records of what was not, and the states that a fault of the machine broke."""
     records = ("gradient_norm", "recorded_steps", "recorded_gradients", "recorded_updates")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are faults in it
+        faults = build_faults(load_config(run / "config.yaml"))
     store = CheckpointStore(run / "checkpoints")
-    arrays = store.load_latest().arrays
-    sound = all(np.isfinite(value).all() for name, value in arrays.items() if not name.endswith(records) and value.dtype.kind == "f")
-    with contextlib.suppress(FileNotFoundError):
-        model = keras.saving.load_model(run / "last.keras", compile=False)
-        sound &= all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in model.weights)
-    return bool(sound)
+    states = [load_checkpoint(store.folder / str(step)).arrays for step in store.steps()]
+    files = ["state_before.npz"] + ["state_at.npz"] * all(fault.repeats for fault in faults)
+    states += [read_arrays(path) for name in files for path in sorted(run.glob(f"incidents/*/{name}"))]
+    models = [keras.saving.load_model(path, compile=False) for path in sorted(run.glob("*.keras"))]
+    assert states and models, f"{len(states)} states and {len(models)} models in {run}"
+    arrays = [value for state in states for name, value in state.items() if not name.endswith(records) and value.dtype.kind == "f"]
+    arrays += [keras.ops.convert_to_numpy(weight) for model in models for weight in model.weights]
+    return all(bool(np.isfinite(value).all()) for value in arrays)

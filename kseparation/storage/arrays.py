@@ -38,6 +38,10 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         # Opened here, for NumPy leaves a file open that is no archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if any(entry.comment for entry in archive.zip.infolist()):  # which nobody wrote: it is the entries behind it, swallowed by one wrong length
+                raise UserError(f"`{path}` cannot be read: its list of arrays is damaged. Restore it from a copy.")
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a wrong bit can make a file ask for another compression, a password, a later version, more memory than there is, ...
         raise UserError(f"`{path}` cannot be read: {error}. Restore it from a copy.") from None

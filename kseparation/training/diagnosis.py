@@ -1,15 +1,19 @@
 """The cause of an incident, found by running its step again in different ways."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from kseparation.training.ablations import fails_from, parts_at_fault, smallest_batch, takes_weights_of
-from kseparation.training.examination import Examination, examine_step
+from kseparation.training.alien_state import alien_variable, is_a_record
+from kseparation.training.evidence import Diagnosis, Evidence, with_finding
+from kseparation.training.examination import Examination, Finding, examine_step, plain_losses
 from kseparation.training.faults import Injection
+from kseparation.training.float_tensors import norm
+from kseparation.training.guarded_optimizer import LARGEST_NORM
 from kseparation.training.rerun import Rerun, rerun
 from kseparation.training.spikes import LEAST_RATIO, SpikeDetector
 from kseparation.training.state import write_state
@@ -20,57 +24,6 @@ from kseparation.training.weight_averaging import averaged_weights
 SLOWER_RATES = (0.1, 0.01, 0.001)
 # A part of the loss below so many times its usual value does not leap.
 AS_USUAL = 1.5
-# A weight that differs by so much of the largest one of its layer was written to by something else.
-ALIEN = 1e-3
-
-
-@dataclass
-class Evidence:
-    """What an incident left, as arrays.
-
-    Args:
-        event: of EVENTS.
-        step: in which it showed, from 1.
-        micro_batches: (mixtures, stems) of the steps after `before_step`, the last of them those of `step`; of that step alone where the others cannot be read again.
-        before: state before the first of these steps; None where only the last can be run, from `at`.
-        at: state in which the step left the training.
-        losses: of the steps before and in the incident, `{"step", "<part>"...}`, oldest first.
-        detector: its state at the step of `before`, as `SpikeDetector.state` gives it.
-        threshold: of the detector of the training.
-        same_program: whether backend and precision are those of the training, so that losses must agree bit for bit.
-    """
-
-    event: str
-    step: int
-    micro_batches: Sequence[tuple[np.ndarray, np.ndarray]]
-    before: Mapping[str, np.ndarray] | None
-    at: Mapping[str, np.ndarray]
-    losses: Sequence[Mapping[str, float]]
-    detector: Mapping[str, Any] | None = None
-    threshold: float = 12.0
-    same_program: bool = True
-
-
-@dataclass
-class Diagnosis:
-    """The verdict, of VERDICTS, and what it rests on.
-
-    Args:
-        verdict: the word.
-        reason: one sentence with its numbers.
-        layer, part, operation, place: what is at fault, as far as it can be told.
-        examples: (micro-batch, example) of the batch without which the step is sound, where one is enough.
-        tried: what was run and what came of it, in order.
-    """
-
-    verdict: str
-    reason: str
-    layer: str | None = None
-    part: str | None = None
-    operation: str | None = None
-    place: str | None = None
-    examples: Sequence[tuple[int, int]] = ()
-    tried: list[str] = field(default_factory=list)
 
 
 class Diagnosing:
@@ -99,9 +52,10 @@ class Diagnosing:
         self.tried = []
         self._say = say
         accumulate = model.optimizer.accumulate_steps
-        self.last = list(evidence.micro_batches)[-accumulate:]
-        steps = len(evidence.micro_batches) // accumulate
-        self.first_step = evidence.step - steps + 1
+        # By their numbers, for the others are large, and read when they are due.
+        count = len(evidence.micro_batches)
+        self.last = [evidence.micro_batches[number] for number in range(max(count - accumulate, 0), count)]
+        self.first_step = evidence.step - count // accumulate + 1
 
     def diagnose(self) -> Diagnosis:
         """Returns the cause."""
@@ -133,9 +87,15 @@ class Diagnosing:
         return self._from_examination(examination, 0) or Diagnosis("not_reproduced", "The batch of the validation gives a finite loss now")
 
     def _examine(self, batch, training=True) -> Examination:
-        compiled, self.model.run_eagerly = self.model.run_eagerly, True  # for layers that ask
-        try:
+        with self._eagerly():
             return examine_step(self.model, *batch, training=training)
+
+    @contextlib.contextmanager
+    def _eagerly(self):
+        """Opens a context in which layers that ask are told that nothing is compiled."""
+        compiled, self.model.run_eagerly = self.model.run_eagerly, True
+        try:
+            yield
         finally:
             self.model.run_eagerly = compiled
 
@@ -166,7 +126,8 @@ class Diagnosing:
         runs = (first, second, third)
         exact = len({(result.rejected[-1], *(value.hex() for value in result.parts[-1].values())) for result in runs}) == 1
         if len({self._bad_step(result) for result in runs}) > 1:
-            return Diagnosis("nondeterministic", f"Step {evidence.step} from the same state fails in {sum(map(self._bad_step, runs))} of three runs")
+            words = f"Step {evidence.step} from the same state fails in {sum(map(self._bad_step, runs))} of three runs"
+            return with_finding(Diagnosis("nondeterministic", words), self._first_not_finite(first.before_last)[0])
         if not exact:
             self._note("the three runs differ in their last bits")
         return self._deterministic(first) if self._fails(first) else self._not_again(first, exact)
@@ -182,8 +143,11 @@ class Diagnosing:
         recorded = {row["step"]: row for row in self.evidence.losses}
         pairs = [(self.first_step + index, parts["total"], recorded[self.first_step + index]["total"]) for index, parts in enumerate(result.parts) if self.first_step + index in recorded]
         apart = [step for step, now, then in pairs if not (now == then or np.isnan(now) and np.isnan(then))]
+        if not pairs:
+            return "; none of them has a loss that the training recorded: nothing can be compared"
         if not apart:
-            return f"; all {len(pairs)} losses are those of the training, bit for bit"
+            count = f"all {len(pairs)} losses" if len(pairs) == len(result.parts) else f"the {len(pairs)} of {len(result.parts)} losses that the training recorded"
+            return f"; {count} are those of the training, bit for bit"
         self.departs = apart[0]
         return f"; from step {apart[0]} on the losses are not those of the training"
 
@@ -192,44 +156,30 @@ class Diagnosing:
     def _not_again(self, first, exact):
         """The step is sound from the state before: then the state in which it failed was another, or it does not fail again."""
         evidence = self.evidence
-        theirs, ours = evidence.at, first.after
+        theirs, ours, again = evidence.at, first.after, None
         if evidence.event == "non_finite":
             # A rejected step leaves weights and slots as they were before it.
             ours = first.before_last
             again = self._run(theirs, evidence.step, self.last)
             self._note(f"ran step {evidence.step} from the state in which it left the training: {self._words(again)}")
+        fails = again is not None and again.rejected[-1]
+        alien = self._alien(ours, theirs, exact) if evidence.same_program and (again is None or fails) else None
+        if fails:
+            # Without an alien variable the state is that of another course, which nothing but small differences led to.
+            return with_finding(alien, self._first_not_finite(theirs)[0]) if alien is not None else self._of_rejected(again)
         if not evidence.same_program:
             return Diagnosis("not_reproduced", f"Step {evidence.step} is sound on this backend and in this precision: what breaks it is in those of the training, or was in its state")
-        alien = self._alien(ours, theirs, exact)
-        if alien is not None and (evidence.event != "non_finite" or again.rejected[-1]):
+        if alien is not None:
             return alien
         if self.departs is not None and exact:
             return Diagnosis("nondeterministic", f"From step {self.departs} on the same program computes other losses than the training did")
         return Diagnosis("not_reproduced", f"Step {evidence.step} is sound when it is run again")
 
     def _alien(self, ours, theirs, exact):
-        """Names the variable that something else wrote to, None where the states agree as far as the machine computes the same twice."""
-        least = ALIEN if exact else 1 / ALIEN
-        worst, name, values, expected = 0.0, None, None, None
-        # In their order, for Keras numbers the models of a process in their names.
-        for (mine, value), (_, other) in zip(sorted(ours.items()), sorted(theirs.items()), strict=True):
-            if not np.issubdtype(value.dtype, np.floating) or value.size == 0 or _is_a_record(mine):
-                continue
-            with np.errstate(over="ignore", invalid="ignore"):
-                apart = np.abs(value.astype("float64") - other.astype("float64")).max() / max(float(np.nanmax(np.abs(value))), 1e-30)
-            apart = apart if np.isfinite(apart) else np.inf
-            if apart > max(worst, least):
-                worst, name, values, expected = apart, mine, other, value
-        if name is None:
+        alien = alien_variable(ours, theirs, exact)
+        if alien is None:
             return None
-        _, kind, path = name.split("/", 2)
-        differ = int(np.sum(~(values == expected)))
-        largest = float(np.max(np.abs(np.where(np.isfinite(values), values, 0))))
-        reason = (
-            f"`{path}` is not what the training had computed: {differ} of {values.size} values differ, the largest is {largest:.4g} "
-            f"instead of {float(np.max(np.abs(expected))):.4g}" + ("" if np.isfinite(values).all() else ", and some are not finite")
-        )
-        return Diagnosis("optimizer" if kind == "optimizer" else "weights", reason, layer=self._owner(kind, path))
+        return Diagnosis("optimizer" if alien.kind == "optimizer" else "weights", alien.words, layer=self._owner(alien.kind, alien.path))
 
     def _owner(self, kind, path):
         if kind == "model":
@@ -243,16 +193,59 @@ class Diagnosing:
 
     def _of_rejected(self, failed):
         state = failed.before_last
-        if slow := self._slower_before(failed):
-            return slow
+        found, number = self._first_not_finite(state)
+        if (absurd := self._absurd_weight()) is not None:
+            return with_finding(absurd, found)
+        if found is not None and found.verdict == "weights":
+            return found
+        # A rate that led to such a state is the cause, and the place where it shows is what the finding tells.
+        slow = self._slower_before(failed)
+        if slow is not None:
+            return with_finding(slow, found)
+        if found is None:
+            return self._beyond_the_operations(state)
+        if number is not None:
+            write_state(self.model, state)
+            self._take_away(found, number, self.last[number], state)
+        return found
+
+    def _first_not_finite(self, state):
+        """Examines the micro-batches of the last step from a state, which is left in the model: what was found, and in which; without a number where it is their gradient together."""
         write_state(self.model, state)
+        norms = []
         for number, batch in enumerate(self.last):
-            found = self._from_examination(self._examine(batch), number)
-            if found is not None:
-                if found.verdict != "weights":
-                    self._take_away(found, number, batch, state)
-                return found
+            examination = self._examine(batch)
+            if (found := self._from_examination(examination, number)) is not None:
+                return found, number
+            norms.append(examination.gradient_norms)
         self._note("computed the step operation by operation: everything is finite, forward and backward")
+        return self._absurd_gradient(norms), None
+
+    def _absurd_weight(self):
+        """The weight for whose size alone the optimizer rejects every step."""
+        sizes = {variable.path: norm(variable) for variable in self.model.trainable_variables}
+        sizes = {path: size for path, size in sizes.items() if LARGEST_NORM <= size < np.inf}
+        if not sizes:
+            return None
+        path = max(sizes, key=sizes.get)
+        self._note(f"measured the weights: `{path}` has a norm of {sizes[path]:.4g}")
+        return Diagnosis("weights", f"`{path}` is finite and has a norm of {sizes[path]:.4g}: beyond {LARGEST_NORM:g} every step is rejected", layer=layer_of(path))
+
+    def _absurd_gradient(self, norms):
+        """The gradient that is finite and too large for the optimizer, from its norms by variable in each micro-batch."""
+        total = float(np.mean([np.linalg.norm(list(of_batch.values())) for of_batch in norms])) if norms else 0.0
+        if not LARGEST_NORM <= total < np.inf:
+            return None
+        layers = {}
+        for path, size in ((path, size) for of_batch in norms for path, size in of_batch.items()):
+            layers[layer_of(path)] = float(np.hypot(layers.get(layer_of(path), 0.0), size / len(norms)))
+        layer = max(layers, key=layers.get)
+        self._note(f"measured the gradient: it has a norm of {total:.4g}, and that of {layer} {layers[layer]:.4g}")
+        words = f"The gradient is finite and has a norm of {total:.4g}: beyond {LARGEST_NORM:g} a step is rejected; the largest is that of {layer}, {layers[layer]:.4g}"
+        return Diagnosis("gradient", words, layer)
+
+    def _beyond_the_operations(self, state):
+        """The step is rejected, though every operation of it is sound."""
         eager = self._run(state, self.evidence.step, self.last, eagerly=True)
         self._note(f"ran step {self.evidence.step} operation by operation: {self._words(eager)}")
         if not eager.rejected[-1]:
@@ -286,12 +279,12 @@ class Diagnosing:
 
     def _optimizer(self, state):
         bad = [name for name, value in state.items() if name.split("/", 2)[1] == "optimizer" and np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all()]
-        bad = [name for name in bad if not _is_a_record(name)]
+        bad = [name for name in bad if not is_a_record(name)]
         if bad:
             path = bad[0].split("/", 2)[2]
             return Diagnosis("optimizer", f"`{path}` of the optimizer is not finite, and loss and gradients are", layer=self._owner("optimizer", path))
         slow = self._slower(state, self.evidence.step, self.last)
-        return slow or Diagnosis("unexplained", "Loss and gradients are finite, and the new weights are not at any learning rate that was tried")
+        return slow or Diagnosis("unexplained", f"Loss and gradients are finite, and the new weights are not, or are larger than {LARGEST_NORM:g}, at any learning rate that was tried")
 
     def _slower(self, state, first_step, batches, factors=SLOWER_RATES):
         rate = self.model.optimizer.recoverable_rate
@@ -313,19 +306,35 @@ class Diagnosing:
         told = ", ".join(f"{name} {ratio:.3g}" for name, ratio in ratios.items())
         self._note(f"compared the parts of the loss with their usual values: times {told}")
         worst = max(leaping, key=lambda name: np.nan_to_num(ratios[name], nan=np.inf), default=None)
-        if leaping and len(leaping) < len(ratios):
-            others = [name for name in ratios if name not in leaping]
-            if max(ratios[name] for name in others) < AS_USUAL:
-                return Diagnosis("loss", f"`{worst}` is {ratios[worst]:.3g} times its usual value, and {', '.join(others)} are as usual", part=worst)
+        others = [name for name in ratios if name not in leaping]
         before = self.evidence.before
+        if leaping and others and max(ratios[name] for name in others) < AS_USUAL:
+            return self._of_part(worst, ratios[worst], f"{', '.join(others)} are as usual", failed.before_last, usual[worst])
         if worst and before is not None:
             grown = self._scale(failed.before_last, self.last[0]) / max(self._scale(before, self.evidence.micro_batches[0]), 1e-30)
             self._note(f"compared what the model gives with what it gave {self.evidence.step - self.first_step} steps before: {grown:.3g} times as large")
             if grown < LEAST_RATIO:
-                return Diagnosis("loss", f"`{worst}` is {ratios[worst]:.3g} times its usual value, and what the model gives is as large as usual", part=worst)
+                return self._of_part(worst, ratios[worst], "what the model gives is as large as usual", failed.before_last, usual[worst])
         if before is not None and (slow := self._slower(before, self.first_step, self.evidence.micro_batches)):
             return slow
         return Diagnosis("unexplained", f"All parts of the loss leap together (times {told}), at every learning rate that was tried")
+
+    def _of_part(self, part, ratio, what_is_usual, state, usual):
+        """Blames a part of the loss, with the examples that are enough to make it leap."""
+        write_state(self.model, state)
+        found = Diagnosis("loss", f"`{part}` is {ratio:.3g} times its usual value, and {what_is_usual}", part=part)
+
+        def leaps(batch):
+            with self._eagerly():
+                return not plain_losses(self.model, *batch, training=True)[part] < LEAST_RATIO * usual
+
+        for number, batch in enumerate(self.last):
+            if leaps(batch):
+                examples = smallest_batch(batch, leaps)
+                self._note(f"halved the batch as long as `{part}` leapt: example{'s' * (len(examples) > 1)} {', '.join(map(str, examples))}")
+                found.examples = [(number, example) for example in examples]
+                break
+        return found
 
     def _usual_parts(self):
         rows = [row for row in self.evidence.losses if row["step"] < self.first_step] or list(self.evidence.losses)[:-1]
@@ -335,7 +344,8 @@ class Diagnosing:
     def _loud_batch(self):
         """The example that is far louder than those of the steps before, which no loss is made for."""
         accumulate = len(self.last)
-        usual = [float(np.sqrt(np.mean(np.square(batch[1], dtype="float64")))) for batch in self.evidence.micro_batches[: len(self.evidence.micro_batches) - accumulate]]
+        batches = self.evidence.micro_batches
+        usual = [float(np.sqrt(np.mean(np.square(batches[number][1], dtype="float64")))) for number in range(len(batches) - accumulate)]
         if not usual:
             return None
         usual = max(usual)
@@ -355,12 +365,13 @@ class Diagnosing:
         return float(np.abs(output).max())
 
     def _from_examination(self, examination: Examination, number):
-        if examination.bad_weights:
-            paths = ", ".join(f"`{path}`" for path in examination.bad_weights[:3])
-            return Diagnosis("weights", f"{paths} of the model are not finite", layer=layer_of(examination.bad_weights[0]))
-        finding = examination.finding
-        if finding is None:
-            return None
+        found = None if examination.finding is None else self._of_finding(examination.finding, number)
+        if not examination.bad_weights:
+            return found
+        paths = ", ".join(f"`{path}`" for path in examination.bad_weights[:3])
+        return with_finding(Diagnosis("weights", f"{paths} of the model are not finite", layer=layer_of(examination.bad_weights[0])), found)
+
+    def _of_finding(self, finding: Finding, number):
         where = finding.layer or finding.part or "the loss"
         what = f"`{finding.operation}`" if finding.operation else "what it computes"
         at = f" ({finding.place})" if finding.place else ""
@@ -370,13 +381,8 @@ class Diagnosing:
         if finding.direction == "backward" and finding.layer is None:
             verdict = "loss"
         direction = "the gradient of " if finding.direction == "backward" else ""
-        return Diagnosis(verdict, f"In {direction}{where} {what} gives the first value that is not finite{at}; {numbers}", finding.layer, finding.part, finding.operation, finding.place)
-
-
-def _is_a_record(name):
-    """Whether a variable of the optimizer tells of the last steps, or follows from them by itself, and says nothing of the state."""
-    last = name.rsplit("/", 1)[-1]
-    return last.startswith(("recorded_", "gradient_norm", "norm_history", "loss_scale"))
+        words = f"In {direction}{where} {what} gives the first value that is not finite{at}; {numbers}"
+        return Diagnosis(verdict, words, finding.layer, finding.part, finding.operation, finding.place, finding.largest_input)
 
 
 def _scaled(state, factor):

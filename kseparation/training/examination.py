@@ -19,7 +19,7 @@ from kseparation.training.float_tensors import (
     smallest,
 )
 from kseparation.training.layer_watch import layer_paths
-from kseparation.training.step_watch import Operation, ValueWatch, faulty_place
+from kseparation.training.step_watch import Operation, ValueWatch, faulty_places
 
 # Of what layers and weights add to the loss, beside the parts that have a name.
 PENALTIES = "penalties"
@@ -62,7 +62,7 @@ class Examination:
         bad_weights: paths of the weights, trained or not, that are not finite.
         finding: the first fault in the order forward, loss, backward; None where everything is finite.
         scales: largest magnitude of the outputs of each layer by path, in the order in which they are called; NaN or infinite where one is.
-        gradient_norms: norm of the gradient of each trainable variable by path, without the scale of half precision.
+        gradient_norms: norm of the gradient of each trainable variable by path, without the scale of half precision; empty outside of a training.
     """
 
     loss: float
@@ -87,7 +87,7 @@ def examine_step(model: keras.Model, x: Any, y: Any, training: bool = True) -> E
         model: a `TrackedModel`, built and compiled.
         x: input of the batch, arrays or tensors.
         y: its references.
-        training: whether layers and schedules work as in a training.
+        training: whether layers and schedules work as in a training; without, no gradient is taken.
 
     Returns:
         What was computed, with a finding where something is not finite.
@@ -95,17 +95,29 @@ def examine_step(model: keras.Model, x: Any, y: Any, training: bool = True) -> E
     Raises:
         ValueError: if the model is not a `TrackedModel` that has been built and compiled.
     """
-    if not (hasattr(model, "opened_step") and model.built and model.compiled):
-        raise ValueError(f"`model` must be a TrackedModel that is built and compiled. Received: model={model!r}. Call `model.build(shape)` and `model.compile(...)` first.")
-    x, y = (keras.tree.map_structure(ops.convert_to_tensor, batch) for batch in (x, y))
     return _Step(model, x, y, training).examine()
+
+
+def plain_losses(model: keras.Model, x: Any, y: Any, training: bool = False) -> dict[str, float]:
+    """Returns the parts of the loss of one batch and their `total`: one forward pass in which nothing is looked at, for those who look for the batch that deserves an `examine_step`.
+
+    As there, nothing in the model changes.
+
+    Args:
+        model, x, y: as for `examine_step`.
+        training: whether layers and schedules work as in a training.
+    """
+    return _Step(model, x, y, training).plain()
 
 
 class _Step:
     """The step of one batch, which can be run as often as it takes."""
 
     def __init__(self, model, x, y, training):
-        self.model, self.x, self.y, self.training = model, x, y, training
+        if not (hasattr(model, "opened_step") and model.built and model.compiled):
+            raise ValueError(f"`model` must be a TrackedModel that is built and compiled. Received: model={model!r}. Call `model.build(shape)` and `model.compile(...)` first.")
+        self.model, self.training = model, training
+        self.x, self.y = (keras.tree.map_structure(ops.convert_to_tensor, batch) for batch in (x, y))
         self.weights = list(model.trainable_variables)
         self.values = [ops.stop_gradient(ops.convert_to_tensor(weight)) for weight in self.weights]
         self.sources = self._sources()
@@ -172,6 +184,22 @@ class _Step:
             penalties = self._penalties()
             return self._scaled(total if penalties is None else total + penalties)
 
+    def plain(self):
+        """The losses as the model itself adds them up."""
+        model = self.model
+        with self._open(self.values):
+            y_pred = self._predict()
+            if not model.tracks_parts:
+                return {"total": _number(model.compute_loss(self.x, self.y, y_pred, training=self.training))}
+            parts = model.objective_parts(self.x, self.y)
+            total = sum(parts.values())
+            if model.loss is not None:
+                others = model.loss.parts(self.y, y_pred, self._steps_before())
+                parts, total = {**parts, **others}, total + model.loss.total(others)
+            penalties = self._penalties()
+            total = total if penalties is None else total + penalties
+            return {name: _number(value) for name, value in {**parts, "total": total}.items()}
+
     def examine(self):
         watch = ValueWatch(self.model)
         loss_calls = {}
@@ -186,7 +214,7 @@ class _Step:
             penalties = self._penalties()
             total = self._sum(parts) if penalties is None else self._sum(parts) + penalties
             scale = float(ops.convert_to_numpy(self._scaled(ops.ones(()))))
-        found = gradients(self._total, self.values) if self.weights else []
+        found = gradients(self._total, self.values) if self.weights and self.training else []
         bad_weights = tuple(weight.path for weight in self.model.weights if not all_finite(weight))
         batch_finite = all_finite((self.x, self.y))
         self.input_finite = batch_finite and not bad_weights
@@ -201,7 +229,7 @@ class _Step:
             bad_weights=bad_weights,
             finding=finding,
             scales=self._scales(watch.calls),
-            gradient_norms={weight.path: norm(gradient) / scale for weight, gradient in zip(self.weights, found, strict=True)},
+            gradient_norms={weight.path: norm(gradient) / scale for weight, gradient in zip(self.weights, found)},
         )
 
     def _scales(self, calls):
@@ -251,13 +279,24 @@ class _Step:
             return bad
         if bad := self._gradient_of_penalties():
             return bad
-        inside, found = (self.paths[id(self.model)], 0), None
-        # From the outermost layer inwards, so that probes for one level at a time have to fit into the memory.
-        while deeper := faulty_place(self.model, self._total, self.values, inside, True, self.weights):
-            inside, found = deeper
-        _, operation = faulty_place(self.model, self._total, self.values, inside, False) or (None, _UNKNOWN)
+        root = (self.paths[id(self.model)], 0)
+        inside, found, operation = self._deepest(root, None)
         input_range = self._range(self.x) if found is None else (found.largest, found.smallest)
         return self._found("backward", inside[0], None, operation, *input_range)
+
+    def _deepest(self, inside, found):
+        """The innermost call with an operation at fault; where none has one, the innermost that is suspected. `found` tells what the call `inside` is."""
+        first = None
+        # From the outermost layer inwards, so that probes for one level at a time have to fit into the memory. A suspect in whom nothing is found was suspected for
+        # what others do with its weights.
+        for key, place in faulty_places(self.model, self._total, self.values, inside, True, self.weights):
+            deeper = self._deepest(key, place)
+            if deeper[2].name is not None:
+                return deeper
+            first = first or deeper
+        for _, operation in faulty_places(self.model, self._total, self.values, inside, False)[:1]:
+            return inside, found, operation
+        return first or (inside, found, _UNKNOWN)
 
     def _gradient_of_loss(self):
         """Finds the part of the loss whose gradient is not finite where the model hands over to it."""
@@ -283,7 +322,7 @@ class _Step:
                 return self._scaled(after(leaves, watch, source)[source][name])
 
             if not all_finite(gradients(alone, boundary)):
-                _, operation = faulty_place(self.model, alone, boundary, (source, 0), False) or (None, _UNKNOWN)
+                _, operation = (faulty_places(self.model, alone, boundary, (source, 0), False) or [(None, _UNKNOWN)])[0]
                 return self._found("backward", None, name, operation, *self._range((self.y, boundary)))
         return self._found("backward", None, None, _UNKNOWN, *self._range((self.y, boundary)))
 

@@ -25,6 +25,9 @@ from kseparation.storage.atomic import (
     remove_temporary,
     write_json,
 )
+from kseparation.storage.checkpoints import MANIFEST_FILE as MANIFEST
+from kseparation.storage.hashes import file_sha256
+from kseparation.training.spikes import SpikeDetector
 from kseparation.training.verdicts import ACTIONS, EVENTS
 
 INCIDENTS = "incidents"
@@ -36,6 +39,8 @@ MOST_INCIDENTS = 30
 # Of these the ones after which the training just went on, so that they leave room for those that made it return or end.
 MOST_MINOR = 10
 MINOR = ("none", "skip", "redraw", "report")
+# Of the facts, those without which nothing can be replayed.
+NEEDED = {"event": str, "action": str, "step": int, "reason": str, "micro_batches": list, "losses": list, "backend": str, "detours": list, "recovery": dict}
 # All incidents of a run together; beyond that they hold no states of the training, which are the largest part. The first ones always do.
 MOST_BYTES = 4 << 30
 FIRST_WITH_STATES = 2
@@ -133,7 +138,61 @@ def write_incident(run: str | Path, incident: Incident, config_text: str, return
         for name, arrays in ((BATCH, incident.batches), (BEFORE, incident.before), (AT, incident.at)):
             if arrays:
                 write_arrays(temporary / name, arrays)
+        files = [file for file in sorted(temporary.iterdir()) if file.name != REPORT]  # into that one the replay writes
+        write_json(temporary / MANIFEST, {"format": 1, "files": {file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files}})
     return folder
+
+
+def check_incident(folder: str | Path) -> str | None:
+    """Holds the files of an incident against its manifest; returns words where it has none, as those of older versions.
+
+    Raises:
+        UserError: a file is missing or is not what was written; it is named.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        return f"the incident has no {MANIFEST}: whether its files are what was written cannot be told"
+    cure = f"Restore it from a copy; where it was changed on purpose, delete `{MANIFEST}`."
+    manifest = read_json(folder / MANIFEST)
+    try:
+        expected = {name: (about["bytes"], about["sha256"]) for name, about in manifest["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"`{folder / MANIFEST}` is damaged: it lists no files with their hashes. {cure}") from None
+    for name, (size, sha256) in expected.items():
+        file = folder / name
+        try:
+            same = file.stat().st_size == size and file_sha256(file) == sha256
+        except OSError as error:
+            raise UserError(f"`{file}` of the incident cannot be read: {error.strerror}. {cure}") from None
+        if not same:
+            raise UserError(f"`{file}` of the incident is not what was written: it does not match its hash in {MANIFEST}. {cure}")
+    return None
+
+
+def read_facts(folder: str | Path) -> dict[str, Any]:
+    """Returns what `incident.json` holds, the losses as numbers, and the number of `returns` before it.
+
+    Raises:
+        UserError: it is damaged; what is wrong is named.
+    """
+    path = Path(folder) / FACTS
+    facts = read_json(path)
+    cure = "Restore it from a copy, or replay another incident of the same run."
+    if not isinstance(facts, dict):
+        raise UserError(f"`{path}` must hold the facts of an incident by name. Received: {type(facts).__name__}. {cure}")
+    wrong = [name for name, kind in NEEDED.items() if not isinstance(facts.get(name), kind)]
+    if wrong or facts["event"] not in EVENTS:
+        raise UserError(f"`{path}` is damaged: `{wrong[0] if wrong else 'event'}` is missing or wrong. {cure}")
+    try:
+        losses = [{name: value if name == "step" else float.fromhex(value) for name, value in row.items()} for row in facts["losses"]]
+        batches = [{"position": int(batch["position"]), "draw": int(batch["draw"])} for batch in facts["micro_batches"]]
+        returns, before_step = len(facts["recovery"]["returns"]), facts.get("before_step")
+        before_step = None if before_step is None else int(before_step)
+        facts["detours"] = [(int(first), int(last)) for first, last in facts["detours"]]
+        SpikeDetector().restore(facts.get("detector"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"`{path}` is damaged: {error!r} in its losses, batches, returns, detours or detector. {cure}") from None
+    return {**facts, "losses": losses, "micro_batches": batches, "returns": returns, "before_step": before_step}
 
 
 def _incidents(parent):

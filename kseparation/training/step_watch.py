@@ -246,8 +246,10 @@ class ProbeWatch(StepWatch):
         return replace_float_tensors(nest, sum_of)
 
 
-def faulty_place(model: keras.Model, run: Callable, tensors: list, inside: tuple, layers: bool, weights: list | None = None) -> tuple[tuple, Operation] | None:
-    """Returns the last call inside of another whose outputs have a finite gradient and whose inputs or weights have not: its key, and what it is. None where there is none.
+def faulty_places(model: keras.Model, run: Callable, tensors: list, inside: tuple, layers: bool, weights: list | None = None) -> list[tuple[tuple, Operation]]:
+    """Returns the calls inside of another whose outputs have a finite gradient and whose inputs or weights have not: the key of each, and what it is. Last first.
+
+    The gradient of a weight is that of all its uses, so that a layer is suspected too for what another call of it, or other code, does with its weights.
 
     Args:
         model: whose layers are followed.
@@ -261,7 +263,7 @@ def faulty_place(model: keras.Model, run: Callable, tensors: list, inside: tuple
     run(tensors, watch)
     places = watch.places
     if not places:
-        return None
+        return []
     zeros = [keras.ops.zeros(shape, dtype) for place in places.values() for shape, dtype in place.tensors]
 
     def probed(leaves):
@@ -271,10 +273,10 @@ def faulty_place(model: keras.Model, run: Callable, tensors: list, inside: tuple
     found = gradients(probed, [*tensors, *zeros])
     own = {id(variable): gradient for variable, gradient in zip(weights or [], found)}
     at_probes = iter(found[len(tensors) :])
-    faulty = None
+    faulty = []
     for key, place in places.items():
         mine = [next(at_probes) for _ in place.tensors]
         of_weights = [own.get(id(variable)) for variable in place.layer.trainable_variables] if place.layer is not None else []
         if all_finite(mine[place.inputs :]) and not all_finite([mine[: place.inputs], of_weights]):
-            faulty = key, place.found
+            faulty.insert(0, (key, place.found))
     return faulty

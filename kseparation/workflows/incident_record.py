@@ -10,7 +10,7 @@ import numpy as np
 import kseparation
 from kseparation.config.loading import dump_config
 from kseparation.errors import KSeparationError
-from kseparation.training.examination import examine_step
+from kseparation.training.examination import plain_losses
 from kseparation.training.incidents import Incident, has_room, write_incident
 from kseparation.training.safe_ladder import safe_ladder
 from kseparation.training.state import read_state
@@ -112,6 +112,6 @@ class IncidentRecord:
         with averaged_weights(model):
             for index in range(len(segments)):
                 mixtures, stems = segments[index]
-                if not np.isfinite(examine_step(model, mixtures, stems, training=False).loss):
+                if not np.isfinite(plain_losses(model, mixtures, stems)["total"]):
                     return [{"validation_batch": index}], {"mixtures_0": mixtures, "stems_0": stems}
         return [], {}

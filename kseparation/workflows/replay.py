@@ -15,9 +15,10 @@ from kseparation.errors import UserError
 from kseparation.storage.arrays import read_arrays
 from kseparation.storage.atomic import read_json, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
-from kseparation.training.diagnosis import Diagnosing, Diagnosis, Evidence
+from kseparation.training.diagnosis import Diagnosing
+from kseparation.training.evidence import Diagnosis, Evidence
 from kseparation.training.faults import Injection
-from kseparation.training.incidents import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT
+from kseparation.training.incidents import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT, check_incident, read_facts
 from kseparation.training.verdicts import VERDICTS
 from kseparation.workflows.build import (
     build_augmentations,
@@ -59,13 +60,14 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
     folder = Path(incident)
     if not (folder / FACTS).is_file():
         raise UserError(f"`--incident` must be the folder of an incident, such as runs/<name>/incidents/<step>. Received: {incident}. There is no {FACTS} in it.")
-    facts = read_json(folder / FACTS)
+    notes = [note] if (note := check_incident(folder)) else []
+    facts = read_facts(folder)
     config = load_config(folder / CONFIG)
     check_components(config)
     if facts["event"] == "validation" and not (folder / BATCH).is_file():
         raise UserError(f"The incident `{folder}` holds no batch: none of the validation gave a bad loss when it was looked for. There is nothing to replay.")
     if facts["event"] == "unreadable":
-        diagnosis = Diagnosis("data", f"{facts['reason']}.".replace("..", "."), tried=["read the report: the batch could not be read"])
+        diagnosis = Diagnosis("data", f"{facts['reason']}.".replace("..", "."), tried=[*notes, "read the report: the batch could not be read"])
         return _finish(folder, facts, diagnosis, keras.backend.backend())
     if not (folder / AT).is_file():
         raise UserError(f"The incident `{folder}` holds no states of the training, which the step needs to be run again; its {REPORT} says why. Replay an earlier one of the same run.")
@@ -76,12 +78,19 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
             warnings.simplefilter("ignore")  # whoever replays a run with injected faults knows of them
             injection = Injection(build_faults(config), replays=True)
         injection.change_model(model)
-        evidence = _evidence(folder, facts, config, injection, from_steps_before)
+        evidence = _evidence(folder, facts, config, injection, from_steps_before, notes)
         evidence.same_program = facts["backend"] == keras.backend.backend() and dtype in (None, config.training.dtype_policy)
         policy = dtype or config.training.dtype_policy
         in_float32 = None if policy == "float32" else lambda: _in_float32(config, injection)
-        diagnosis = Diagnosing(model, evidence, injection, lambda words: print(words, file=sys.stderr, flush=True), in_float32).diagnose()
+        for note in notes:
+            _say(note)
+        diagnosis = Diagnosing(model, evidence, injection, _say, in_float32).diagnose()
+        diagnosis.tried[:0] = notes
     return _finish(folder, facts, diagnosis, keras.backend.backend(), dtype)
+
+
+def _say(words):
+    print(words, file=sys.stderr, flush=True)
 
 
 def _in_float32(config, injection):
@@ -92,54 +101,83 @@ def _in_float32(config, injection):
 
 
 class _Batches:
-    """The micro-batches of some steps, read when they are due; those of the bad step come from the incident."""
+    """The micro-batches of some steps, read when they are due; those of the bad step come from the incident, as far as it holds them: `stored`, by their number in that step."""
 
-    def __init__(self, batches, detours, per_epoch, first, last, stored):
+    def __init__(self, batches, detours, per_epoch, first, last, stored, accumulate):
         self._batches, self._detours, self._per_epoch = batches, detours, per_epoch
-        self._first, self._count, self._stored = first, last - first, stored
+        self._first, self._count, self._stored, self._accumulate = first, last - first, stored, accumulate
 
     def __len__(self):
         return self._count
 
+    def of_last_step(self, number):
+        """The index of a micro-batch of the bad step."""
+        return self._count - self._accumulate + number
+
     def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
         if not 0 <= index < self._count:
             raise IndexError(index)  # which ends an iteration
-        from_end = self._count - index
-        if from_end <= len(self._stored):
-            return self._stored[-from_end]
+        number = index - self.of_last_step(0)
+        if number in self._stored:
+            return self._stored[number]
         position = self._first + index
         return self._batches.batch(*divmod(position, self._per_epoch), self._detours.draw(position))
 
 
-def _evidence(folder, facts, config, injection, from_steps_before):
-    arrays = read_arrays(folder / BATCH)
-    stored = [(arrays[f"mixtures_{number}"], arrays[f"stems_{number}"]) for number in range(len(arrays) // 2)]
-    losses = [{name: value if name == "step" else float.fromhex(value) for name, value in row.items()} for row in facts["losses"]]
-    threshold = config.safety.spike_threshold
-    evidence = Evidence(facts["event"], facts["step"], stored, None, read_arrays(folder / AT), losses, facts.get("detector"), threshold)
+def _evidence(folder, facts, config, injection, from_steps_before, notes):
+    arrays = read_arrays(folder / BATCH) if (folder / BATCH).is_file() else {}
+    accumulate = 1 if facts["event"] == "validation" else config.training.accumulate_steps
+    # A batch that could not be read when the incident was written has no arrays.
+    stored = {number: (arrays[f"mixtures_{number}"], arrays[f"stems_{number}"]) for number in range(accumulate) if {f"mixtures_{number}", f"stems_{number}"} <= set(arrays)}
+    evidence = Evidence(
+        facts["event"], facts["step"], [], None, read_arrays(folder / AT), facts["losses"], facts.get("detector"), config.safety.spike_threshold
+    )
     before_step = facts["before_step"]
-    if facts["event"] == "validation" or before_step is None:
-        return evidence
-    before = read_arrays(folder / BEFORE)
-    if from_steps_before is not None and facts["step"] - before_step < from_steps_before:
-        before_step, before, evidence.detector = _older_state(folder, facts["step"] - from_steps_before, len(facts["recovery"]["returns"]))
+    alone = facts["event"] == "validation" or before_step is None
+    if not alone:
+        before = read_arrays(folder / BEFORE)
+        if from_steps_before is not None and facts["step"] - before_step < from_steps_before:
+            before_step, before, evidence.detector = _older_state(folder, facts["step"] - from_steps_before, facts["returns"])
+    missing = [number for number in range(accumulate) if number not in stored]
+    batches = _batches(facts, config, injection, before_step, stored) if facts["event"] != "validation" and (missing or not alone) else None
+    _read_again(folder, facts, batches, missing, stored, notes)
+    if batches is None or alone:
+        evidence.micro_batches = [stored[number] for number in range(accumulate)]
+    else:
+        evidence.micro_batches, evidence.before = batches, before
+    return evidence
+
+
+def _batches(facts, config, injection, before_step, stored):
+    """The micro-batches of the steps from a state to the incident, at least of its own; None where the songs are not there."""
     try:
         dataset = build_dataset(config)
         batches = SegmentBatches(
             dataset.tracks("train"), config.data.stems, segment_samples(config), config.training.batch_size, config.seed, build_augmentations(config)
         )
     except UserError as error:
-        print(f"the training songs are not there ({error}): only the bad step itself can be run", file=sys.stderr)
-        return evidence
+        _say(f"the training songs are not there ({error}): only the bad step itself can be run")
+        return None
     accumulate = config.training.accumulate_steps
     per_epoch = config.training.steps_per_epoch * accumulate
     batches = injection.batches(batches, accumulate, per_epoch)
-    detours = Detours(facts["detours"])
-    evidence.micro_batches = _Batches(batches, detours, per_epoch, before_step * accumulate, facts["step"] * accumulate, stored)
-    evidence.before = before
-    return evidence
+    first = facts["step"] - 1 if before_step is None else before_step
+    return _Batches(batches, Detours(facts["detours"]), per_epoch, first * accumulate, facts["step"] * accumulate, stored, accumulate)
+
+
+def _read_again(folder, facts, batches, missing, stored, notes):
+    """Completes the micro-batches of the bad step from the songs: they are pure functions of their place."""
+    for number in missing:
+        position = facts["micro_batches"][number]["position"] if number < len(facts["micro_batches"]) else "?"
+        which = f"Micro-batch {number} of step {facts['step']}, batch {position} of the run,"
+        try:
+            if batches is None:
+                raise UserError("there is nothing that it could be read from")
+            stored[number] = batches[batches.of_last_step(number)]
+        except Exception as error:  # of a song, or of the code that makes a batch
+            words = f"{which} is not in the `{BATCH}` of the incident `{folder}` and cannot be read again: {error}".rstrip(".")
+            raise UserError(f"{words}. The step cannot be run without it. Restore the songs, or replay another incident of the run.") from None
+        notes.append(f"{which} is not in `{BATCH}`: it was read again from the songs")
 
 
 def _older_state(folder, step, returns):
@@ -153,13 +191,14 @@ def _older_state(folder, step, returns):
 
 
 def _finish(folder, facts, diagnosis, backend, dtype=None):
-    songs = _examples(folder, diagnosis)
+    plan = read_json(folder / PLAN) if (folder / PLAN).is_file() else []
+    songs = _examples(plan, diagnosis)
     summary = {
         "incident": str(folder),
         "step": facts["step"],
         "event": facts["event"],
         **asdict(diagnosis),
-        "batches": facts["micro_batches"],
+        "batches": plan if facts["event"] == "validation" else facts["micro_batches"],
         "songs": songs,
         "trained_with": facts["backend"],
         "replayed_with": backend,
@@ -167,7 +206,7 @@ def _finish(folder, facts, diagnosis, backend, dtype=None):
     }
     write_json(folder / RESULT, summary)
     report = folder / REPORT
-    text = report.read_text(encoding="utf-8") if report.is_file() else f"{CAUSE}\n"
+    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else f"{CAUSE}\n"
     head, _, rest = text.partition(CAUSE)
     _, mark, after = rest.partition("\n## ")
     write_text_atomic(report, f"{head}{CAUSE}\n\n{cause_text(diagnosis, songs)}\n{'## ' + after if mark else ''}")
@@ -186,12 +225,10 @@ def cause_text(diagnosis: Diagnosis, songs: list[dict] = ()) -> str:
     return "\n".join(lines)
 
 
-def _examples(folder, diagnosis):
+def _examples(plan, diagnosis):
     """Where the sound of the examples at fault comes from."""
-    plan = read_json(folder / PLAN) if (folder / PLAN).is_file() else []
     found = []
     for batch, example in diagnosis.examples:
         if batch < len(plan) and isinstance(plan[batch], list) and example < len(plan[batch]):
             found += plan[batch][example]
     return found
-

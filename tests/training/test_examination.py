@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from kseparation.losses import LOSSES
-from kseparation.training import GuardedOptimizer
-from kseparation.training.examination import examine_step
+from kseparation.training import GuardedOptimizer, examination
+from kseparation.training.examination import examine_step, plain_losses
 from tests.faulty_models import (
     Around,
     Chain,
@@ -18,7 +18,10 @@ from tests.faulty_models import (
     Parts,
     Quotient,
     Root,
+    RootOfDense,
+    RootTwice,
     UnitLength,
+    UsesWeights,
     batch,
     chain,
     compiled,
@@ -104,6 +107,36 @@ def test_a_gradient_that_alone_is_bad_is_followed_to_its_operation(layer, marker
     assert (finding.direction, finding.layer, finding.part, finding.operation) == ("backward", "chain/odd", None, "sqrt")
     assert finding.place == line(marker) and finding.smallest_input == 0 and finding.input_finite
     assert state(model) == before
+
+
+def test_a_weight_that_is_used_outside_of_its_layer_is_no_fault_of_the_layer():
+    finding = fault(compiled(UsesWeights()), *batch())
+    assert (finding.direction, finding.layer, finding.operation, finding.place) == ("backward", "chain", "sqrt", line("kernel"))
+
+
+def test_of_two_calls_with_the_same_weights_the_one_at_fault_is_named():
+    finding = fault(chain(RootTwice(RootOfDense(name="inner"), name="twice")), *batch())
+    assert (finding.direction, finding.layer, finding.operation, finding.place) == ("backward", "chain/twice/inner", "sqrt", line("root of dense"))
+    assert finding.largest_input == 0
+
+
+def test_outside_a_training_no_gradient_is_taken(monkeypatch):
+    """Which would take the memory of a training, for a fault that a validation cannot have."""
+    model = chain(Root(name="odd"))
+    monkeypatch.setattr(examination, "gradients", None)
+    found = examine_step(model, *batch(silent=True), training=False)
+    assert found.finding is None and found.gradient_norms == {} and np.isfinite(found.loss)
+
+
+def test_plain_losses_are_those_of_the_examination_and_change_nothing():
+    x, y = batch()
+    for model in (compiled(TinySeparator(dropout=0.4)), compiled(HandsOver()), chain(Quotient())):
+        before = state(model)
+        for training in (True, False):
+            plain, found = plain_losses(model, x, y, training), examine_step(model, x, y, training)
+            assert plain == pytest.approx({**found.parts, "total": found.loss}, nan_ok=True)
+        assert state(model) == before
+    assert not np.isfinite(plain["total"])
 
 
 def test_a_part_of_the_loss_that_divides_by_zero_is_named():

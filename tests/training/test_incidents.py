@@ -151,5 +151,5 @@ def test_a_batch_that_could_not_be_read_needs_no_states(tmp_path: Path) -> None:
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     bare = Incident("unreadable", "redraw", 3, 0, "Batch 2 could not be read", trace="Traceback: no such file")
     folder = write_incident(tmp_path, bare, "")
-    assert {path.name for path in folder.iterdir()} == {"REPORT.md", "incident.json", "steps.csv", "config.yaml"}
+    assert {path.name for path in folder.iterdir()} == {"REPORT.md", "incident.json", "steps.csv", "config.yaml", "MANIFEST.json"}
     assert "Traceback: no such file" in (folder / "REPORT.md").read_text()

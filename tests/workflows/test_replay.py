@@ -77,9 +77,10 @@ def test_without_the_songs_the_step_itself_is_run(incident: Path) -> None:
     text = config.read_text()
     root = next(line.split(": ", 1)[1] for line in text.splitlines() if line.strip().startswith("root:"))
     config.write_text(text.replace(root, str(incident.parent / "gone")))
+    (incident / "MANIFEST.json").unlink()
     result = replay(incident)
     assert result.diagnosis.verdict == "layer"
-    assert f"ran step {STEP} from the state at its end" in result.diagnosis.tried[1]
+    assert "has no MANIFEST.json" in result.diagnosis.tried[0] and f"ran step {STEP} from the state at its end" in result.diagnosis.tried[2]
 
 
 def test_another_backend_finds_the_same(incident: Path) -> None:
@@ -107,16 +108,48 @@ def test_the_command_writes_the_cause_into_the_report(incident: Path, capsys: py
 def test_a_batch_that_is_sound_now_is_not_blamed(incident: Path) -> None:
     """A batch without the mark: the layer is sound with it, and so is the step."""
     arrays = read_arrays(incident / "batch.npz")
+    (incident / "MANIFEST.json").unlink()
     write_arrays(incident / "batch.npz", {name: np.where(np.abs(audio) == 97 / 128, 0, audio).astype("float32") for name, audio in arrays.items()})
     diagnosis = replay(incident).diagnosis
     assert diagnosis.verdict == "nondeterministic" and "computes other losses than the training did" in diagnosis.reason
 
 
-@pytest.mark.parametrize("damage", ["state_at.npz", "state_before.npz", "batch.npz"])
+@pytest.mark.parametrize("damage", ["state_at.npz", "state_before.npz", "batch.npz", "incident.json", "config.yaml"])
 def test_a_damaged_incident_is_refused_by_its_file(incident: Path, damage: str, capsys: pytest.CaptureFixture) -> None:
-    (incident / damage).write_bytes((incident / damage).read_bytes()[:100])
+    file = incident / damage
+    written = file.read_bytes()
+    place = len(written) // 2
+    file.write_bytes(written[:place] + bytes([written[place] ^ 1]) + written[place + 1 :])  # of the same length
     assert main(["replay", "--incident", str(incident)]) == 2
-    assert f"{damage}` cannot be read" in capsys.readouterr().err
+    assert f"{damage}` of the incident is not what was written" in capsys.readouterr().err
+    file.unlink()
+    assert main(["replay", "--incident", str(incident)]) == 2
+    assert damage in capsys.readouterr().err
+    (incident / "MANIFEST.json").unlink()
+    file.write_bytes(written[:100] if damage != "config.yaml" else b"data: [")
+    assert main(["replay", "--incident", str(incident)]) == 2
+    assert damage in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"step": None}, {"event": "storm"}, {"losses": [{"step": 1, "total": "high"}]}, {"detours": [3]}, {"recovery": {}}, {"micro_batches": [{}]}])
+def test_facts_that_are_missing_or_wrong_are_refused(incident: Path, change: dict) -> None:
+    """Of an incident that has no manifest, which would tell first."""
+    (incident / "MANIFEST.json").unlink()
+    facts = {**read_json(incident / "incident.json"), **change}
+    (incident / "incident.json").write_text(json.dumps({name: value for name, value in facts.items() if value is not None}))
+    with pytest.raises(UserError, match="incident.json` is damaged.*Restore it from a copy"):
+        replay(incident)
+
+
+def test_a_batch_that_the_incident_lacks_is_read_again_or_the_replay_refused(incident: Path) -> None:
+    (incident / "MANIFEST.json").unlink()
+    (incident / "batch.npz").unlink()
+    result = replay(incident)
+    assert result.diagnosis.verdict == "layer" and f"Micro-batch 0 of step {STEP}, batch {STEP - 1} of the run, is not in `batch.npz`: it was read again" in " ".join(result.diagnosis.tried)
+    config = incident / "config.yaml"
+    config.write_text(config.read_text().replace("songs", "gone"))
+    with pytest.raises(UserError, match=f"Micro-batch 0 of step {STEP}, batch {STEP - 1} of the run, is not in the `batch.npz` of the incident.*cannot be read again"):
+        replay(incident)
 
 
 def test_what_is_no_incident_is_refused(tmp_path: Path, incident: Path, capsys: pytest.CaptureFixture) -> None:
@@ -125,6 +158,7 @@ def test_what_is_no_incident_is_refused(tmp_path: Path, incident: Path, capsys: 
     words = capsys.readouterr().err
     assert "`--incident` is required" in words and "There is no incident.json in it" in words
     (incident / "state_at.npz").unlink()
+    (incident / "MANIFEST.json").unlink()
     with pytest.raises(UserError, match="holds no states of the training"):
         replay(incident)
 

@@ -18,7 +18,7 @@ class Expected:
         verdict: what `replay` finds, of VERDICTS; None where there is nothing to replay.
         action: what the training does, of ACTIONS, the last where it does several things; one of several where it depends on the model how far it must go.
         names_layer: whether the layer is named that the fault was put into.
-        names_batch: whether the batch is named that the fault came with.
+        names_batch: whether the batch is named that the fault came with: by `replay`, or by the event where it could not be read.
         backends: where the fault can happen.
         why_not: why it cannot happen elsewhere.
     """
@@ -50,9 +50,12 @@ EXPECTED = {
     "frozen_codebook": Expected(("none",), None, ("none",), backends=(), why_not=_NO_CODEBOOK),
     "learning_rate": Expected(("spike", "divergence"), "learning_rate", ("roll_back_slower", "stop"), names_batch=False),
     "slot_nan": Expected(("non_finite",), "optimizer", ("roll_back",), names_layer=True, names_batch=False),
-    "compiled_nan": Expected(("non_finite",), "compiled", ("skip",), backends=("tensorflow", "jax"), why_not="torch runs operation by operation"
+    # Which examples are enough to fail is found by halving, and half a batch is another compiled program.
+    "compiled_nan": Expected(
+        ("non_finite",), "compiled", ("skip",), names_batch=False, backends=("tensorflow", "jax"), why_not="torch runs operation by operation"
     ),
-    "nondeterministic": Expected(("non_finite",), "nondeterministic", ("skip",)),
+    # Half a batch that is sound may have failed a moment before.
+    "nondeterministic": Expected(("non_finite",), "nondeterministic", ("skip",), names_batch=False),
     "validation_nan": Expected(("validation",), "data", ("report",)),
     "accumulation_nan": Expected(("non_finite",), "data", ("skip",)),
     "worker_error": Expected(("unreadable",), "data", ("redraw",)),

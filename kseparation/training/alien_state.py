@@ -1,0 +1,76 @@
+"""What in the state of a training is not what the training had computed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+# A variable that differs by so much of its own largest value was written to by something else, where the machine computes the same twice. Where it does not, by the inverse of it.
+ALIEN = 1e-3
+
+
+@dataclass(frozen=True)
+class Alien:
+    """The variable that differs most.
+
+    Args:
+        name: in the state that was computed, as `read_state` gives it.
+        words: what differs, with numbers.
+    """
+
+    name: str
+    words: str
+
+    @property
+    def kind(self) -> str:
+        """`"model"` or `"optimizer"`."""
+        return self.name.split("/", 2)[1]
+
+    @property
+    def path(self) -> str:
+        """Of the variable."""
+        return self.name.split("/", 2)[2]
+
+
+def alien_variable(computed: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], exact: bool) -> Alien | None:
+    """Names the variable that something else wrote to, None where two states agree as far as the machine computes the same twice.
+
+    Args:
+        computed: state that the steps before it give.
+        found: state in which the training was, of the same model.
+        exact: whether the machine computes the same twice, bit for bit.
+
+    Example:
+
+    >>> before = {"00000/model/m/dense/kernel": np.ones(3, "float32")}
+    >>> alien_variable(before, before, exact=True) is None
+    True
+    >>> alien_variable(before, {"00000/model/m/dense/kernel": np.array([1, 7, 1], "float32")}, exact=True).words
+    '`m/dense/kernel` is not what the training had computed: 1 of 3 values differ, the largest is 7 instead of 1'
+    """
+    worst, chosen = ALIEN if exact else 1 / ALIEN, None
+    # In their order, for Keras numbers the models of a process in their names.
+    for (name, expected), (_, values) in zip(sorted(computed.items()), sorted(found.items()), strict=True):
+        if not np.issubdtype(expected.dtype, np.floating) or expected.size == 0 or is_a_record(name):
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = np.abs(expected.astype("float64") - values.astype("float64")).max() / max(float(np.nanmax(np.abs(expected))), 1e-30)
+        apart = apart if np.isfinite(apart) else np.inf
+        if apart > worst:
+            worst, chosen = apart, (name, values, expected)
+    if chosen is None:
+        return None
+    name, values, expected = chosen
+    differ = int(np.sum(~(values == expected)))
+    largest = float(np.max(np.abs(np.where(np.isfinite(values), values, 0))))
+    words = (
+        f"`{name.split('/', 2)[2]}` is not what the training had computed: {differ} of {values.size} values differ, the largest is {largest:.4g} "
+        f"instead of {float(np.max(np.abs(expected))):.4g}" + ("" if np.isfinite(values).all() else ", and some are not finite")
+    )
+    return Alien(name, words)
+
+
+def is_a_record(name: str) -> bool:
+    """Whether a variable of the optimizer tells of the last steps, or follows from them by itself, and says nothing of the state."""
+    last = name.rsplit("/", 1)[-1]
+    return last.startswith(("recorded_", "gradient_norm", "norm_history", "loss_scale"))
