@@ -174,7 +174,7 @@ class SafetyConfig(Record):
     Args:
         snapshot_every_steps: optimizer steps between two states kept in memory, to which the training can return.
         keep_snapshots: number of them.
-        spike_threshold: a loss so many robust standard deviations above the usual makes the training return; 0 never does.
+        spike_threshold: a loss that lies above the largest of the last ones by so many times their scatter makes the training return; 0 never does.
         most_returns: returns within 10,000 steps before the training ends.
         record_steps: last steps of which gradient norms, updates and activations of each layer are kept for an incident; 0 keeps none.
     """

@@ -103,7 +103,7 @@ class WatchSteps(keras.callbacks.Callback):
         if leap := self.detector.see(parts[STEP_LOSS]):
             score, ratio = self.detector.compare(parts[STEP_LOSS])
             loss = parts[STEP_LOSS]
-            reason = f"The loss is {loss:.4g}, {ratio:.3g} times the usual, at {score:.1f} robust standard deviations"
+            reason = f"The loss is {loss:.4g}, {ratio:.3g} times the usual, and {score:.1f} times their scatter above the largest of those before it"
             if leap == "divergence":
                 reason = f"The losses of the last steps lie far above those before them; the last is {loss:.4g}, {ratio:.3g} times the usual"
             self._meet(leap, self.policy.trouble(step), reason)

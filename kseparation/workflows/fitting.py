@@ -127,6 +127,8 @@ class Fitting:
         print(words, file=sys.stderr)
 
     def _facts(self):
+        kept = [*self.snapshots.steps(), *self.store.steps(), self.steps.step]
+        self.detours.forget_before(min(kept) * self.config.training.accumulate_steps)  # to before that no return leads
         return {**self.facts, "recovery": self.policy.state(), "detours": self.detours.windows(), "detector": self.detector.state()}
 
     def _all_legs(self, callbacks):
