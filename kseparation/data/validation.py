@@ -43,6 +43,11 @@ class ValidationSegments:
         rests = np.stack([self._read(song, start, REST) for song, start in places])
         return stems.sum(axis=1) + rests, stems
 
+    def plan(self, index: int) -> list[dict[str, str | int]]:
+        """Returns what a batch is made of: `song` and `start`, a sample, of each of its segments."""
+        places = self.places[index * self.batch_size : (index + 1) * self.batch_size]
+        return [{"song": self.songs[song].name, "start": start} for song, start in places]
+
     def _read(self, song, start, source):
         return read_segment(self.songs[song], source, start, self.segment_samples)
 

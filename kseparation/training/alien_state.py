@@ -61,12 +61,12 @@ def alien_variable(computed: Mapping[str, np.ndarray], found: Mapping[str, np.nd
     if chosen is None:
         return None
     name, values, expected = chosen
-    differ = int(np.sum(~(values == expected)))
-    largest = float(np.max(np.abs(np.where(np.isfinite(values), values, 0))))
-    words = (
-        f"`{name.split('/', 2)[2]}` is not what the training had computed: {differ} of {values.size} values differ, the largest is {largest:.4g} "
-        f"instead of {float(np.max(np.abs(expected))):.4g}" + ("" if np.isfinite(values).all() else ", and some are not finite")
-    )
+    broken = values.size - int(np.sum(np.isfinite(values)))
+    if broken:
+        what = f"{broken} of {values.size} values are not finite"
+    else:
+        what = f"{int(np.sum(values != expected))} of {values.size} values differ, the largest is {float(np.max(np.abs(values))):.4g} instead of {float(np.max(np.abs(expected))):.4g}"
+    words = f"`{name.split('/', 2)[2]}` is not what the training had computed: {what}"
     return Alien(name, words)
 
 

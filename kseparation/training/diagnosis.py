@@ -118,7 +118,10 @@ class Diagnosing:
         if evidence.before is None:
             again = self._run(evidence.at, evidence.step, self.last)
             self._note(f"ran step {evidence.step} from the state at its end: {self._words(again)}")
-            return self._deterministic(again) if self._fails(again) else Diagnosis("not_reproduced", f"Step {evidence.step} is sound when it is run again")
+            if self._fails(again):
+                return self._deterministic(again)
+            words = f"Step {evidence.step} is sound when it is run from the state at its end, which is not the state that it began with"
+            return Diagnosis("not_reproduced", ". ".join(filter(None, (words, evidence.alone_because.rstrip(".")))))
         first = self._run(evidence.before, self.first_step, evidence.micro_batches)
         self._note(f"ran steps {self.first_step} to {evidence.step} from the state before them: {self._words(first)}{self._agreement(first)}")
         second, third = (self._run(first.before_last, evidence.step, self.last) for _ in range(2))

@@ -6,6 +6,54 @@ from typing import Any
 
 import numpy as np
 
+# Files of an incident.
+REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
+    *("REPORT.md", "incident.json", "steps.csv", "plan.json", "batch.npz", "state_before.npz", "state_at.npz", "config.yaml"),
+)
+
+
+@dataclass
+class Incident:
+    """What is known when trouble shows.
+
+    Args:
+        event: of EVENTS.
+        action: of ACTIONS.
+        step: optimizer step in which it showed, from 1.
+        epoch: from 0.
+        reason: one sentence with the numbers.
+        micro_batches: `{"position", "draw"}` of each batch of that step.
+        losses: `{"step", "<part>"...}` of the last steps.
+        recorded: what `StepRecord.read` gives, with the key `layers`; may be empty.
+        activations: `layers` and `scales`, what `ActivationScales.last_steps` gives, with the key `steps`; without it the last row is that of the last step. May be empty.
+        before_step: step of the state in `before`.
+        before: state from which the step can be computed again.
+        at: state in which it left the training.
+        plan: of each micro-batch, JSON values.
+        batches: arrays by name, `mixtures_0`, `stems_0`, `mixtures_1`, ...
+        trace: of the error of reading, or empty.
+        facts: further JSON values: backend, versions, songs, budgets.
+        next_rung: words and `--set` values of the next step of the safe ladder, or None.
+    """
+
+    event: str
+    action: str
+    step: int
+    epoch: int
+    reason: str
+    micro_batches: Sequence[Mapping[str, int]] = ()
+    losses: Sequence[Mapping[str, float]] = ()
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+    activations: Mapping[str, Any] = field(default_factory=dict)
+    before_step: int | None = None
+    before: Mapping[str, np.ndarray] | None = None
+    at: Mapping[str, np.ndarray] | None = None
+    plan: Sequence[Any] = ()
+    batches: Mapping[str, np.ndarray] = field(default_factory=dict)
+    trace: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    next_rung: tuple[str, Sequence[str]] | None = None
+
 
 @dataclass
 class Evidence:
@@ -20,6 +68,7 @@ class Evidence:
         losses: of the steps before and in the incident, `{"step", "<part>"...}`, oldest first.
         detector: its state at the step of `before`, as `SpikeDetector.state` gives it.
         threshold: of the detector of the training.
+        alone_because: why only the step itself can be run, a sentence; empty where `before` is given.
         same_program: whether backend and precision are those of the training, so that losses must agree bit for bit.
     """
 
@@ -31,6 +80,7 @@ class Evidence:
     losses: Sequence[Mapping[str, float]]
     detector: Mapping[str, Any] | None = None
     threshold: float = 12.0
+    alone_because: str = ""
     same_program: bool = True
 
 

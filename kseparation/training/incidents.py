@@ -1,17 +1,11 @@
 """The evidence of what went wrong in a training: one folder for each incident, which nothing but its own `replay` touches again."""
 
-import csv
-import io
 import itertools
 import os
-import shlex
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from kseparation.errors import UserError
 from kseparation.storage.arrays import write_arrays
@@ -27,13 +21,12 @@ from kseparation.storage.atomic import (
 )
 from kseparation.storage.checkpoints import MANIFEST_FILE as MANIFEST
 from kseparation.storage.hashes import file_sha256
+from kseparation.training.evidence import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT, STEPS, Incident
+from kseparation.training.incident_report import report_text, steps_table
 from kseparation.training.spikes import SpikeDetector
-from kseparation.training.verdicts import ACTIONS, EVENTS
+from kseparation.training.verdicts import EVENTS
 
 INCIDENTS = "incidents"
-REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
-    *("REPORT.md", "incident.json", "steps.csv", "plan.json", "batch.npz", "state_before.npz", "state_at.npz", "config.yaml"),
-)
 # Further ones are only lines in the log: a fault that comes a thousand times is not told better by a thousand folders.
 MOST_INCIDENTS = 30
 # Of these the ones after which the training just went on, so that they leave room for those that made it return or end.
@@ -47,49 +40,6 @@ FIRST_WITH_STATES = 2
 NO_ROOM = f"The states of the training are left out, because the incidents of this run take more than {MOST_BYTES >> 30} GB. Without them the step cannot be run again."
 NOT_NEEDED = "The states of the training are left out: the batch could not be read, and no step was made of it."
 NOT_GIVEN = "There are no states of the training here. Without them the step cannot be run again."
-
-
-@dataclass
-class Incident:
-    """What is known when trouble shows.
-
-    Args:
-        event: of EVENTS.
-        action: of ACTIONS.
-        step: optimizer step in which it showed, from 1.
-        epoch: from 0.
-        reason: one sentence with the numbers.
-        micro_batches: `{"position", "draw"}` of each batch of that step.
-        losses: `{"step", "<part>"...}` of the last steps.
-        recorded: what `StepRecord.read` gives, with the key `layers`; may be empty.
-        activations: `layers` and `scales`, what `ActivationScales.last_steps` gives, with the key `steps`; without it the last row is that of the last step. May be empty.
-        before_step: step of the state in `before`.
-        before: state from which the step can be computed again.
-        at: state in which it left the training.
-        plan: of each micro-batch, JSON values.
-        batches: arrays by name, `mixtures_0`, `stems_0`, `mixtures_1`, ...
-        trace: of the error of reading, or empty.
-        facts: further JSON values: backend, versions, songs, budgets.
-        next_rung: words and `--set` values of the next step of the safe ladder, or None.
-    """
-
-    event: str
-    action: str
-    step: int
-    epoch: int
-    reason: str
-    micro_batches: Sequence[Mapping[str, int]] = ()
-    losses: Sequence[Mapping[str, float]] = ()
-    recorded: Mapping[str, Any] = field(default_factory=dict)
-    activations: Mapping[str, Any] = field(default_factory=dict)
-    before_step: int | None = None
-    before: Mapping[str, np.ndarray] | None = None
-    at: Mapping[str, np.ndarray] | None = None
-    plan: Sequence[Any] = ()
-    batches: Mapping[str, np.ndarray] = field(default_factory=dict)
-    trace: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    next_rung: tuple[str, Sequence[str]] | None = None
 
 
 def has_room(run: str | Path, action: str) -> bool:
@@ -130,7 +80,7 @@ def write_incident(run: str | Path, incident: Incident, config_text: str, return
     incident, words = _with_states_that_fit(incident, [parent / name for name in present], replaced is not None and _has_states(folder))
     with atomic_folder(folder) as temporary:
         write_json(temporary / FACTS, _facts(incident))
-        (temporary / STEPS).write_text(_steps_table(incident), encoding="utf-8")
+        (temporary / STEPS).write_text(steps_table(incident), encoding="utf-8")
         (temporary / CONFIG).write_text(config_text, encoding="utf-8")
         (temporary / REPORT).write_text(report_text(incident, folder) + (f"\n{words}\n" if words else ""), encoding="utf-8")
         if incident.plan:
@@ -260,87 +210,3 @@ def _facts(incident):
         "losses": [{name: value if name == "step" else float(value).hex() for name, value in row.items()} for row in incident.losses],
         **incident.facts,
     }
-
-
-def _steps_table(incident):
-    """The recorded steps as CSV: losses, gradient norm, rate, whether accepted, then norm of gradient and update of each layer, and the scale of its output."""
-    recorded, activations = incident.recorded, incident.activations
-    losses = {row["step"]: row for row in incident.losses}
-    parts = [name for name in (incident.losses[-1] if incident.losses else {}) if name != "step"]
-    layers = list(recorded.get("layers", ()))
-    watched = list(activations.get("layers", ()))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    columns = ["grad_norm", "lr", "accepted"] if recorded else []
-    writer.writerow(
-        ["step", *parts, *columns, *(f"gradient {name}" for name in layers), *(f"update {name}" for name in layers), *(f"output {name}" for name in watched)]
-    )
-    steps = [int(step) for step in recorded["step"]] if recorded else sorted(losses)
-    scales = activations.get("scales", np.zeros((0, 0)))
-    # Without their numbers the rows are taken for those of the last steps.
-    scaled = [int(step) for step in activations["steps"]] if "steps" in activations else steps[len(steps) - min(len(scales), len(steps)) :]
-    outputs = dict(zip(scaled, scales[len(scales) - len(scaled) :]))
-    for row, step in enumerate(steps):
-        values = [losses.get(step, {}).get(part, "") for part in parts]
-        if recorded:
-            values += [recorded[name][row] for name in columns] + [*recorded["gradients"][row]] + [*recorded["updates"][row]]
-        values += [*outputs[step]] if step in outputs else [""] * len(watched)
-        writer.writerow([step, *(f"{value:.6g}" if isinstance(value, (float, np.floating)) else value for value in values)])
-    return out.getvalue()
-
-
-def report_text(incident: Incident, folder: Path) -> str:
-    """Returns REPORT.md: what happened, what was done, what to look at, and what to try, in plain words."""
-    lines = [
-        f"# Step {incident.step}: {incident.event}",
-        "",
-        f"What was seen: {EVENTS[incident.event]}. {incident.reason}.",
-        "",
-        f"What was done: {ACTIONS[incident.action]}.",
-        "",
-    ]
-    if incident.micro_batches:
-        lines += ["## The batch", ""]
-        lines += [f"Batch {batch['position']} of the run" + (f", drawn anew {batch['draw']} time{'s' * (batch['draw'] > 1)}" if batch["draw"] else "") + "." for batch in incident.micro_batches]
-        lines += ["", f"What it is made of: `{PLAN}`; the sound itself: `{BATCH}`.", ""]
-        lines += _unsound(incident.batches)
-    if incident.trace:
-        lines += ["## The error", "", "```", incident.trace.rstrip(), "```", ""]
-    if incident.recorded:
-        lines += _largest_layers(incident)
-    lines += ["## The cause", "", "Not looked for yet. This runs the step again and finds it:", "", f"    kseparation replay --incident={shlex.quote(str(folder))}", ""]
-    if incident.next_rung:
-        words, overrides = incident.next_rung
-        lines += [
-            "## If it goes on",
-            "",
-            f"The next step of the safe ladder is {words}:",
-            "",
-            "    kseparation train --config=" + shlex.quote(str(folder / CONFIG)) + "".join(f" --set={shlex.quote(value)}" for value in overrides) + " --resume=never",
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _unsound(batches):
-    found = []
-    for name, audio in batches.items():
-        bad = np.argwhere(~np.isfinite(audio))
-        if len(bad):
-            kind, number = name.rsplit("_", 1)
-            place = ", ".join(map(str, bad[0]))
-            found.append(f"{len(bad)} values of the {kind} of micro-batch {number} are not finite, the first at ({place}): {audio[tuple(bad[0])]}.")
-    return [*found, ""] if found else []
-
-
-def _largest_layers(incident):
-    gradients, layers = incident.recorded["gradients"], incident.recorded["layers"]
-    if not len(gradients):
-        return []
-    last, earlier = gradients[-1].astype("float64"), gradients[:-1].astype("float64")
-    sound = earlier[np.isfinite(earlier).all(axis=1)]
-    usual = np.median(sound, axis=0) if len(sound) else np.full(len(layers), np.nan)
-    grown = np.where(np.isfinite(last), last / np.maximum(usual, 1e-30), np.inf)
-    order = np.argsort(-np.nan_to_num(grown, nan=0.0, posinf=1e300), kind="stable")[:5]
-    lines = ["## The layers", "", f"Those whose gradient grew most in this step (all of them: `{STEPS}`):", "", "| layer | gradient norm | usual |", "|---|---|---|"]
-    return [*lines, *(f"| {layers[index]} | {last[index]:.4g} | {usual[index]:.4g} |" for index in order), ""]

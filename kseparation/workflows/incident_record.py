@@ -113,5 +113,5 @@ class IncidentRecord:
             for index in range(len(segments)):
                 mixtures, stems = segments[index]
                 if not np.isfinite(plain_losses(model, mixtures, stems)["total"]):
-                    return [{"validation_batch": index}], {"mixtures_0": mixtures, "stems_0": stems}
+                    return [{"validation_batch": index, "segments": segments.plan(index)}], {"mixtures_0": mixtures, "stems_0": stems}
         return [], {}

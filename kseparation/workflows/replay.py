@@ -16,10 +16,10 @@ from kseparation.storage.arrays import read_arrays
 from kseparation.storage.atomic import read_json, write_json, write_text_atomic
 from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training.diagnosis import Diagnosing
-from kseparation.training.evidence import Diagnosis, Evidence
+from kseparation.training.evidence import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT, Diagnosis, Evidence
 from kseparation.training.faults import Injection
-from kseparation.training.incidents import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT, check_incident, read_facts
-from kseparation.training.verdicts import VERDICTS
+from kseparation.training.incident_report import CAUSE, cause_text, with_section
+from kseparation.training.incidents import check_incident, read_facts
 from kseparation.workflows.build import (
     build_augmentations,
     build_dataset,
@@ -30,8 +30,7 @@ from kseparation.workflows.build import (
 from kseparation.workflows.run_folder import CHECKPOINTS
 from kseparation.workflows.train import compiled_model, dtype_policy
 
-RESULT = "replay.json"
-CAUSE = "## The cause"
+NO_SONGS = "The training songs are not there: without them the steps before it cannot be run, and whether they would bring it again cannot be told"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
     """Runs the step of an incident again, as the training ran it and in other ways, until its cause is clear; writes that into the incident's folder.
 
     On the backend of the training its losses come out bit for bit, if nothing but the program made them; on another backend, or in another precision, the same search tells whether the cause
-    is theirs.
+    is theirs. What these find, and what can be found without the songs of the training, gets a section of its own in the report, and a file of its own beside it: `replay.json` and the cause
+    rest on the training as it was.
 
     Args:
         incident: folder `incidents/<step>` of a run.
@@ -68,7 +68,7 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
         raise UserError(f"The incident `{folder}` holds no batch: none of the validation gave a bad loss when it was looked for. There is nothing to replay.")
     if facts["event"] == "unreadable":
         diagnosis = Diagnosis("data", f"{facts['reason']}.".replace("..", "."), tried=[*notes, "read the report: the batch could not be read"])
-        return _finish(folder, facts, diagnosis, keras.backend.backend())
+        return _finish(folder, facts, diagnosis, [])
     if not (folder / AT).is_file():
         raise UserError(f"The incident `{folder}` holds no states of the training, which the step needs to be run again; its {REPORT} says why. Replay an earlier one of the same run.")
     with dtype_policy(dtype or config.training.dtype_policy):
@@ -81,12 +81,15 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
         evidence = _evidence(folder, facts, config, injection, from_steps_before, notes)
         evidence.same_program = facts["backend"] == keras.backend.backend() and dtype in (None, config.training.dtype_policy)
         policy = dtype or config.training.dtype_policy
+        differs = [] if facts["backend"] == keras.backend.backend() else [f"with {keras.backend.backend()}"]
+        differs += [] if policy == config.training.dtype_policy else [f"in {policy}"]
+        differs += ["without the songs"] if evidence.alone_because == NO_SONGS else []
         in_float32 = None if policy == "float32" else lambda: _in_float32(config, injection)
         for note in notes:
             _say(note)
         diagnosis = Diagnosing(model, evidence, injection, _say, in_float32).diagnose()
         diagnosis.tried[:0] = notes
-    return _finish(folder, facts, diagnosis, keras.backend.backend(), dtype)
+    return _finish(folder, facts, diagnosis, differs, dtype)
 
 
 def _say(words):
@@ -137,18 +140,20 @@ def _evidence(folder, facts, config, injection, from_steps_before, notes):
     if not alone:
         before = read_arrays(folder / BEFORE)
         if from_steps_before is not None and facts["step"] - before_step < from_steps_before:
-            before_step, before, evidence.detector = _older_state(folder, facts["step"] - from_steps_before, facts["returns"])
+            before_step, before, evidence.detector = _older_state(folder, facts["step"], from_steps_before, facts["returns"])
     missing = [number for number in range(accumulate) if number not in stored]
-    batches = _batches(facts, config, injection, before_step, stored) if facts["event"] != "validation" and (missing or not alone) else None
+    wanted = facts["event"] != "validation" and (missing or not alone)
+    batches = _batches(facts, config, injection, before_step, stored, notes) if wanted else None
     _read_again(folder, facts, batches, missing, stored, notes)
     if batches is None or alone:
+        evidence.alone_because = "" if facts["event"] == "validation" else "No state from before it was kept" if alone else NO_SONGS
         evidence.micro_batches = [stored[number] for number in range(accumulate)]
     else:
         evidence.micro_batches, evidence.before = batches, before
     return evidence
 
 
-def _batches(facts, config, injection, before_step, stored):
+def _batches(facts, config, injection, before_step, stored, notes):
     """The micro-batches of the steps from a state to the incident, at least of its own; None where the songs are not there."""
     try:
         dataset = build_dataset(config)
@@ -156,7 +161,7 @@ def _batches(facts, config, injection, before_step, stored):
             dataset.tracks("train"), config.data.stems, segment_samples(config), config.training.batch_size, config.seed, build_augmentations(config)
         )
     except UserError as error:
-        _say(f"the training songs are not there ({error}): only the bad step itself can be run")
+        notes.append(f"the training songs are not there ({str(error).rstrip('.')}): only the bad step itself can be run")
         return None
     accumulate = config.training.accumulate_steps
     per_epoch = config.training.steps_per_epoch * accumulate
@@ -180,8 +185,11 @@ def _read_again(folder, facts, batches, missing, stored, notes):
         notes.append(f"{which} is not in `{BATCH}`: it was read again from the songs")
 
 
-def _older_state(folder, step, returns):
-    """The newest checkpoint of the same course at or before a step: its step, state and what the detector had seen."""
+def _older_state(folder, step_of_incident, from_steps_before, returns):
+    """The newest checkpoint of the same course from so many steps before or earlier: its step, state and what the detector had seen."""
+    step = step_of_incident - from_steps_before
+    if step < 0:
+        raise UserError(f"`--from_steps_before` must be at most {step_of_incident}, for the incident is of step {step_of_incident}. Received: {from_steps_before}.")
     store = CheckpointStore(folder.parent.parent / CHECKPOINTS)
     for older in reversed([other for other in store.steps() if other <= step]):
         checkpoint = load_checkpoint(store.folder / str(older))
@@ -190,7 +198,8 @@ def _older_state(folder, step, returns):
     raise UserError(f"`--from_steps_before` needs a checkpoint of step {step} or before. Received: a run with checkpoints of steps {store.steps() or 'none'}. Ask for fewer steps.")
 
 
-def _finish(folder, facts, diagnosis, backend, dtype=None):
+def _finish(folder, facts, diagnosis, differs, dtype=None):
+    """Writes what was found; `differs` says in words what was not as in the training."""
     plan = read_json(folder / PLAN) if (folder / PLAN).is_file() else []
     songs = _examples(plan, diagnosis)
     summary = {
@@ -201,28 +210,15 @@ def _finish(folder, facts, diagnosis, backend, dtype=None):
         "batches": plan if facts["event"] == "validation" else facts["micro_batches"],
         "songs": songs,
         "trained_with": facts["backend"],
-        "replayed_with": backend,
+        "replayed_with": keras.backend.backend(),
         "dtype": dtype,
     }
-    write_json(folder / RESULT, summary)
+    write_json(folder / f"{'_'.join(['replay', *' '.join(differs).split()])}.json", summary)
     report = folder / REPORT
-    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else f"{CAUSE}\n"
-    head, _, rest = text.partition(CAUSE)
-    _, mark, after = rest.partition("\n## ")
-    write_text_atomic(report, f"{head}{CAUSE}\n\n{cause_text(diagnosis, songs)}\n{'## ' + after if mark else ''}")
+    text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else ""
+    heading = f"## Replayed {', '.join(differs)}" if differs else CAUSE
+    write_text_atomic(report, with_section(text, heading, cause_text(diagnosis, songs)))
     return ReplayResult(folder, diagnosis, json.loads(json.dumps(summary, default=str)))
-
-
-def cause_text(diagnosis: Diagnosis, songs: list[dict] = ()) -> str:
-    """Returns what was found, in plain words."""
-    lines = [f"**{diagnosis.verdict}**: {VERDICTS[diagnosis.verdict]}. {diagnosis.reason.rstrip('.')}."]
-    for key in ("layer", "part", "operation", "place"):
-        if value := getattr(diagnosis, key):
-            lines.append(f"- {key}: `{value}`")
-    for song in songs:
-        lines.append(f"- {song['stem']} from sample {song['start']} of `{song['song']}` ({song['file']}), gain {song['gain']:g}")
-    lines += ["", "What was tried:", *(f"1. {words}" for words in diagnosis.tried), ""]
-    return "\n".join(lines)
 
 
 def _examples(plan, diagnosis):

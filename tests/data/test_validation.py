@@ -26,6 +26,7 @@ def test_the_segments_lie_evenly_in_every_song(tracks) -> None:
             for position, stem in enumerate(STEMS):
                 np.testing.assert_array_equal(stems[example, position], tracks[song].read(stem, start, SEGMENT))
         np.testing.assert_array_equal(mixtures, stems[:, 0] + stems[:, 1])
+    assert segments.plan(1) == [{"song": "v", "start": 600}, {"song": "v", "start": 1166}]
 
 
 def test_they_do_not_depend_on_the_batch_size() -> None:

@@ -60,6 +60,8 @@ def test_the_losses_before_the_step_are_those_of_the_training(incident: Path) ->
 def test_from_an_older_state_the_same_step_fails(incident: Path) -> None:
     with pytest.raises(UserError, match="`--from_steps_before` needs a checkpoint of step 6 or before. Received: a run with checkpoints of steps"):
         replay(incident, from_steps_before=30)
+    with pytest.raises(UserError, match=f"`--from_steps_before` must be at most {STEP}, for the incident is of step {STEP}. Received: 9999"):
+        replay(incident, from_steps_before=9999)
     state = read_arrays(incident / "state_before.npz")
     CheckpointStore(incident.parent.parent / "checkpoints", keep=9).save(4, state, {"step": 4, "recovery": {"returns": []}})
     result = replay(incident, from_steps_before=30)
@@ -68,19 +70,41 @@ def test_from_an_older_state_the_same_step_fails(incident: Path) -> None:
 
 
 def test_in_another_precision_the_losses_are_not_held_against_it(incident: Path) -> None:
+    cause = (incident / "replay.json").read_bytes()
     result = replay(incident, dtype="mixed_bfloat16")
     assert result.diagnosis.verdict == "layer" and result.summary["dtype"] == "mixed_bfloat16"
+    assert "## Replayed in mixed_bfloat16" in (incident / "REPORT.md").read_text()
+    assert (incident / "replay.json").read_bytes() == cause  # that of the training as it was
 
 
-def test_without_the_songs_the_step_itself_is_run(incident: Path) -> None:
+def without_songs(incident: Path) -> None:
     config = incident / "config.yaml"
     text = config.read_text()
     root = next(line.split(": ", 1)[1] for line in text.splitlines() if line.strip().startswith("root:"))
     config.write_text(text.replace(root, str(incident.parent / "gone")))
     (incident / "MANIFEST.json").unlink()
+
+
+def test_without_the_songs_the_step_itself_is_run(incident: Path) -> None:
+    without_songs(incident)
     result = replay(incident)
     assert result.diagnosis.verdict == "layer"
-    assert "has no MANIFEST.json" in result.diagnosis.tried[0] and f"ran step {STEP} from the state at its end" in result.diagnosis.tried[2]
+    tried = result.diagnosis.tried
+    assert "has no MANIFEST.json" in tried[0] and "the training songs are not there" in tried[1] and f"ran step {STEP} from the state at its end" in tried[3]
+
+
+def test_without_the_songs_nothing_is_called_sound_and_no_better_cause_is_lost(tmp_path: Path) -> None:
+    """The state at the end of a spike is not that before it."""
+    incident = run_with("loss_spike", tmp_path).incident
+    cause, report = read_json(incident / "replay.json"), (incident / "REPORT.md").read_text()
+    without_songs(incident)
+    diagnosis = replay(incident).diagnosis
+    assert diagnosis.verdict == "not_reproduced" and "whether they would bring it again cannot be told" in diagnosis.reason
+    assert cause["verdict"] == "loss" and read_json(incident / "replay.json") == cause
+    assert read_json(incident / "replay_without_the_songs.json")["verdict"] == "not_reproduced"
+    after = (incident / "REPORT.md").read_text()
+    assert "**loss**" in after and "## Replayed without the songs" in after and after.index("## Replayed") < after.index("## If it goes on")
+    assert after.startswith(report[: report.index("## If it goes on")])
 
 
 def test_another_backend_finds_the_same(incident: Path) -> None:
@@ -91,6 +115,7 @@ def test_another_backend_finds_the_same(incident: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["verdict"], found["trained_with"], found["replayed_with"]) == ("layer", here, other)
     assert found["layer"].endswith("/dense")
+    assert f"## Replayed with {other}" in (incident / "REPORT.md").read_text() and (incident / f"replay_with_{other}.json").is_file()
 
 
 def test_the_command_writes_the_cause_into_the_report(incident: Path, capsys: pytest.CaptureFixture) -> None:

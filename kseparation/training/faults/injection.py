@@ -127,6 +127,10 @@ class InjectedValidation(Sequence):
             fault.change_validation(index, mixtures, stems)
         return mixtures, stems
 
+    def plan(self, index: int) -> list[dict[str, str | int]]:
+        """As that of `ValidationSegments`."""
+        return self._segments.plan(index)
+
 
 class Injection(keras.callbacks.Callback):
     """All faults of a run. A callback, which must come after those that watch and save: it changes what the next step finds.
