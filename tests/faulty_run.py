@@ -78,7 +78,7 @@ def look(run: Path, stopped: str | None = None, replayed: bool = True) -> Found:
     faults = [row for row in map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) if row["kind"] == "fault"]
     if not faults:
         return Found("none", "none", None, None, None, None, run, stopped)
-    incident = Path(faults[0]["incident"])
+    incident = faults[0]["incident"] and Path(faults[0]["incident"])
     if not replayed:
         return Found(faults[0]["event"], faults[-1]["action"], None, None, None, incident, run, stopped)
     diagnosis = replay(incident).diagnosis

@@ -64,6 +64,10 @@ class Objective(keras.losses.Loss):
         risen = (ops.cast(step, "float32") - start + 1.0) / max(ramp, 1)
         return weight * ops.clip(risen, 0.0, 1.0)
 
+    def weights_change(self, step: int) -> bool:
+        """Returns whether a part begins or rises in an optimizer step, numbered from 1: what comes after cannot be compared with what was before."""
+        return any(start < step <= start + max(ramp, 1) for start, ramp in self.schedules.values())
+
     def parts(self, y_true, y_pred, step=None):
         """Returns each part as it is logged, a float32 scalar: `{name: value}`.
 

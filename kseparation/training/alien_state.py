@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseparation.training.state import comparable
+
 # A variable that differs by so much of its own largest value was written to by something else, where the machine computes the same twice. Where it does not, by the inverse of it.
 ALIEN = 1e-3
 
@@ -49,9 +51,10 @@ def alien_variable(computed: Mapping[str, np.ndarray], found: Mapping[str, np.nd
     '`m/dense/kernel` is not what the training had computed: 1 of 3 values differ, the largest is 7 instead of 1'
     """
     worst, chosen = ALIEN if exact else 1 / ALIEN, None
-    # In their order, for Keras numbers the models of a process in their names.
-    for (name, expected), (_, values) in zip(sorted(computed.items()), sorted(found.items()), strict=True):
-        if not np.issubdtype(expected.dtype, np.floating) or expected.size == 0 or is_a_record(name):
+    theirs = comparable(found)
+    for key, (name, expected) in comparable(computed).items():
+        _, values = theirs.get(key, (None, None))
+        if values is None or values.shape != expected.shape or not np.issubdtype(expected.dtype, np.floating) or expected.size == 0 or is_a_record(name):
             continue
         with np.errstate(over="ignore", invalid="ignore"):
             apart = np.abs(expected.astype("float64") - values.astype("float64")).max() / max(float(np.nanmax(np.abs(expected))), 1e-30)

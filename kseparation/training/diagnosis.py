@@ -15,7 +15,7 @@ from kseparation.training.faults import Injection
 from kseparation.training.float_tensors import norm
 from kseparation.training.guarded_optimizer import LARGEST_NORM
 from kseparation.training.rerun import Rerun, rerun
-from kseparation.training.spikes import LEAST_RATIO, SpikeDetector
+from kseparation.training.spikes import LEAST_RATIO, SpikeDetector, weights_change
 from kseparation.training.state import write_state
 from kseparation.training.step_record import layer_of
 from kseparation.training.weight_averaging import averaged_weights
@@ -106,8 +106,11 @@ class Diagnosing:
         """Whether the losses of these steps leap, judged as in the training."""
         detector = SpikeDetector(self.evidence.threshold or SpikeDetector().threshold)
         detector.restore(self.evidence.detector)
-        made = zip(result.parts, result.rejected, strict=True)
-        found = [detector.see(parts["total"]) for parts, rejected in made if not rejected]
+        found = []
+        for step, (parts, rejected) in enumerate(zip(result.parts, result.rejected, strict=True), self.evidence.step - len(result.parts) + 1):
+            if weights_change(self.model.loss, step):
+                detector.forget()
+            found += [] if rejected else [detector.see(parts["total"])]
         return next((leap for leap in found if leap), None)
 
     def _fails(self, result: Rerun) -> bool:
@@ -340,7 +343,9 @@ class Diagnosing:
         return found
 
     def _usual_parts(self):
-        rows = [row for row in self.evidence.losses if row["step"] < self.first_step] or list(self.evidence.losses)[:-1]
+        changed = max((row["step"] for row in self.evidence.losses if weights_change(self.model.loss, row["step"])), default=0)
+        comparable = [row for row in self.evidence.losses if row["step"] >= changed]  # before that it was another loss
+        rows = [row for row in comparable if row["step"] < self.first_step] or comparable[:-1]
         names = self.evidence.losses[-1]
         return {name: float(np.median([row[name] for row in rows if np.isfinite(row[name])] or [np.nan])) for name in names}
 

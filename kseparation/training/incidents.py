@@ -18,6 +18,7 @@ from kseparation.storage.atomic import (
     read_json,
     remove_temporary,
     write_json,
+    write_text_atomic,
 )
 from kseparation.storage.checkpoints import MANIFEST_FILE as MANIFEST
 from kseparation.storage.hashes import file_sha256
@@ -42,9 +43,17 @@ NOT_NEEDED = "The states of the training are left out: the batch could not be re
 NOT_GIVEN = "There are no states of the training here. Without them the step cannot be run again."
 
 
-def has_room(run: str | Path, action: str) -> bool:
-    """Whether `write_incident` would make another folder for an incident that is met by `action`, of ACTIONS: ask before its states are collected."""
-    return _has_room(_incidents(Path(run) / INCIDENTS).values(), action)
+def has_room(run: str | Path, incident: Incident, returns: int = 0) -> bool:
+    """Whether `write_incident` would write this incident: ask before its states are collected."""
+    return _place(Path(run) / INCIDENTS, incident, returns) is not None
+
+
+def count_incidents(run: str | Path) -> int | None:
+    """Returns the number of incidents of a run, None where their folder cannot be read."""
+    try:
+        return len(_incidents(Path(run) / INCIDENTS))
+    except OSError:
+        return None
 
 
 def clean_incidents(run: str | Path) -> None:
@@ -71,18 +80,16 @@ def write_incident(run: str | Path, incident: Incident, config_text: str, return
         config_text: of the config of the run, as YAML.
         returns: how often the training had returned to an older state before; with any the folder is `<step>-<returns + 1>`. Another event of the same step gets `<step>-<event>`.
     """
-    parent = Path(run) / INCIDENTS
-    present = _incidents(parent)
-    folder = _folder(parent, f"{incident.step}-{returns + 1}" if returns else str(incident.step), incident)
-    replaced = present.pop(folder.name, None)
-    if replaced is None and not _has_room(present.values(), incident.action):
+    folder = _place(Path(run) / INCIDENTS, incident, returns)
+    if folder is None:
         return None
-    incident, words = _with_states_that_fit(incident, [parent / name for name in present], replaced is not None and _has_states(folder))
+    others = [folder.parent / name for name in _incidents(folder.parent) if name != folder.name]
+    incident, words = _with_states_that_fit(incident, others, _has_states(folder))
     with atomic_folder(folder) as temporary:
         write_json(temporary / FACTS, _facts(incident))
-        (temporary / STEPS).write_text(steps_table(incident), encoding="utf-8")
-        (temporary / CONFIG).write_text(config_text, encoding="utf-8")
-        (temporary / REPORT).write_text(report_text(incident, folder) + (f"\n{words}\n" if words else ""), encoding="utf-8")
+        write_text_atomic(temporary / STEPS, steps_table(incident))
+        write_text_atomic(temporary / CONFIG, config_text)
+        write_text_atomic(temporary / REPORT, report_text(incident, folder) + (f"\n{words}\n" if words else ""))
         if incident.plan:
             write_json(temporary / PLAN, incident.plan)
         for name, arrays in ((BATCH, incident.batches), (BEFORE, incident.before), (AT, incident.at)):
@@ -158,19 +165,17 @@ def _incidents(parent):
     return found
 
 
-def _has_room(present, action):
-    present = list(present)
-    minor = sum(facts.get("action") in MINOR for facts in present)
-    return len(present) < MOST_INCIDENTS and (action not in MINOR or minor < MOST_MINOR)
-
-
-def _folder(parent, name, incident):
-    """The first name that is free or has the same evidence. Batches that could not be read may come several to a step."""
+def _place(parent, incident, returns):
+    """The folder of an incident: one that is there with the same evidence, or a new one; None where there are enough of them."""
     present, mine = _incidents(parent), (incident.event, plain(incident.micro_batches))
+    name = f"{incident.step}-{returns + 1}" if returns else str(incident.step)
+    # Batches that could not be read may come several to a step.
     for candidate in itertools.chain((name, f"{name}-{incident.event}"), (f"{name}-{incident.event}-{number}" for number in itertools.count(2))):
-        facts = present.get(candidate, {})
-        if not os.path.lexists(parent / candidate) or (facts.get("event"), facts.get("micro_batches")) == mine:
+        if (facts := present.get(candidate)) and (facts.get("event"), facts.get("micro_batches")) == mine:
             return parent / candidate
+        if not os.path.lexists(parent / candidate):
+            minor = sum(facts.get("action") in MINOR for facts in present.values())
+            return parent / candidate if len(present) < MOST_INCIDENTS and (incident.action not in MINOR or minor < MOST_MINOR) else None
 
 
 def _has_states(folder):

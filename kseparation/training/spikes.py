@@ -20,13 +20,25 @@ RUN_SHARE = 0.25
 LOW_IN_RUN = 1
 # So many times as many losses are kept for a climb that is slow.
 MEMORY = 4
+# A loss that is within so many times of one for which the training returned is one of its kind.
+ALIKE = 3.0
+# Losses of that kind that are remembered.
+MOST_MET = 8
+
+
+def weights_change(loss, step: int) -> bool:
+    """Returns whether a loss becomes another one in an optimizer step, numbered from 1, as an `Objective` does whose parts begin or rise: a detector must forget what it saw before."""
+    return hasattr(loss, "weights_change") and loss.weights_change(step)
 
 
 class SpikeDetector:
     """Compares each loss with the largest of those before it, in units of their scatter: how far the eight largest lie above the next, in the mean.
 
-    With the largest and not with the median, and with all losses, usual or not: batches of two kinds, half of them nearly silent, give losses of two modes, and what was seen once is no alarm
-    when it comes again. A climb would hide itself in this way, for its own losses soon are the largest; so a run of losses is compared with blocks of an older past too.
+    With the largest and not with the median, and with all losses, usual or not: batches of two kinds, half of them nearly silent, give losses of two modes. A climb would hide itself in this way,
+    for its own losses soon are the largest; so a run of losses is compared with blocks of an older past too.
+
+    A batch in some hundreds that is sound and far louder than the others is a spike when it first comes. One of its kind is none when it comes again, or a healthy training would be ended by its
+    music; a loss that stays as high is a divergence, whatever was met before.
 
     Ratios are those of the loss where all losses are positive; elsewhere one is how far a loss lies above another, beside the largest magnitude. A loss of exactly zero, as of silence, is passed
     over. One that is not finite never enters the history: it would make every later comparison false.
@@ -44,19 +56,29 @@ class SpikeDetector:
         self.least = least
         self.run = run
         self._seen = deque(maxlen=MEMORY * history + run)
+        self._met = deque(maxlen=MOST_MET)
 
     def forget(self) -> None:
         """Begins anew, as where the loss becomes another one."""
         self._seen.clear()
+        self._met.clear()
 
     def state(self) -> dict[str, list]:
         """Returns what has been seen as JSON values, exact."""
-        return {"seen": [loss.hex() for loss in self._seen]}
+        return {"seen": [loss.hex() for loss in self._seen], "met": [loss.hex() for loss in self._met]}
 
     def restore(self, state: Mapping[str, list] | None) -> None:
         """Takes over what `state` returned; forgets everything where there is nothing."""
         self.forget()
         self._seen.extend(float.fromhex(loss) for loss in (state or {}).get("seen", ()))
+        self._met.extend(float.fromhex(loss) for loss in (state or {}).get("met", ()))
+
+    def go_back(self, state: Mapping[str, list] | None) -> None:
+        """Takes over what had been seen at an earlier step, and goes on knowing the spikes that were met since."""
+        met = [*self._met]
+        self.restore(state)
+        self._met.clear()
+        self._met.extend(met)
 
     def see(self, loss: float) -> str | None:
         """Takes in the loss of a step that was made; returns "spike", "divergence" or None."""
@@ -70,7 +92,10 @@ class SpikeDetector:
         near = before[-self.history :]
         above = newest - near.max()
         if above > np.log(LEAST_RATIO) and above > self.threshold * self._scatter(near):
-            return "spike"
+            known = any(met * loss > 0 and 1 / ALIKE <= loss / met <= ALIKE for met in self._met)
+            self._met.append(loss)
+            if not known:
+                return "spike"
         if len(before) + 1 < self.least + self.run:
             return None
         run = np.sort(np.append(before[len(before) + 1 - self.run :], newest))[LOW_IN_RUN]

@@ -63,6 +63,12 @@ def write_state(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
         model.optimizer.recoverable_rate.reset()
 
 
+def comparable(arrays: dict[str, np.ndarray]) -> dict[str, tuple[str, np.ndarray]]:
+    """Returns name and values of the arrays of a state, by keys that agree between states of the same model, of older versions of this package too."""
+    all_have, besides = _apart({name: (name, values) for name, values in arrays.items()})
+    return {**all_have, **{name: pair for name, pair in besides.items() if name in RATE}}
+
+
 def _apart(named):
     """Returns what every state has, by its position among them and the last part of its path without the numbers that Keras gives to the models of a process in turn; and those that older states do not have."""
     all_have, besides = {}, {}

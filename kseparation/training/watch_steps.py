@@ -9,7 +9,7 @@ from kseparation.training.recovery import RecoveryPolicy
 from kseparation.training.run_callbacks import VALIDATION, LogSteps
 from kseparation.training.safety_callbacks import STEP_LOSS, TerminateOnNonFinite
 from kseparation.training.snapshots import Snapshots
-from kseparation.training.spikes import SpikeDetector
+from kseparation.training.spikes import SpikeDetector, weights_change
 from kseparation.training.state import read_state
 from kseparation.training.verdicts import EVENTS
 
@@ -92,7 +92,7 @@ class WatchSteps(keras.callbacks.Callback):
         if not self.steps.between_steps:
             return
         step, parts = self.steps.step, self.steps.recent[-1]
-        if self._weights_change(step):
+        if weights_change(self.model.loss, step):
             self.detector.forget()  # of another loss
         for failure in self.failures():
             self._meet("unreadable", self.policy.unreadable(step), self._words(failure), failure.trace, position=failure.position, draw=failure.draw)
@@ -117,11 +117,6 @@ class WatchSteps(keras.callbacks.Callback):
 
     def _keep(self):
         self.snapshots.add(self.steps.step, read_state(self.model), {"detector": self.detector.state()})
-
-    def _weights_change(self, step):
-        """Whether a part of the loss begins or rises in this step."""
-        schedules = getattr(self.model.loss, "schedules", {}).values()
-        return any(start < step <= start + max(ramp, 1) for start, ramp in schedules)
 
     @staticmethod
     def _words(failure):

@@ -166,7 +166,7 @@ class Fitting:
         if slower or float(rate.factor) != factor:
             rate.change(factor, int(self.model.optimizer.iterations))
         self.snapshots.add(state.step, read_state(self.model), state.notes)  # with the rate that the training goes on at
-        self.detector.restore(state.notes.get("detector"))
+        self.detector.go_back(state.notes.get("detector"))
         self.steps.step = state.step
         self.saving.save(returning=True, **facts)
         if self.saving.disk.failed:

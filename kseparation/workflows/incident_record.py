@@ -30,54 +30,46 @@ class IncidentRecord:
 
     def write(self, event, action, step, epoch, reason, trace, facts) -> Path | None:
         """Writes the folder of one incident; returns it, or None where there are enough of them or it cannot be written, which is said."""
-        if not has_room(self.fitting.folder, action):
-            return None  # before anything is copied
         try:
-            incident = self._collect(event, action, step, epoch, reason, trace, facts)
-            return write_incident(self.fitting.folder, incident, dump_config(self.fitting.config), len(self.fitting.policy.returns))
+            micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
+            incident, returns = Incident(event, action, step, epoch, reason, micro_batches, trace=trace), len(self.fitting.policy.returns)
+            if not has_room(self.fitting.folder, incident, returns):
+                return None  # before anything is copied
+            self._collect(incident, facts)
+            return write_incident(self.fitting.folder, incident, dump_config(self.fitting.config), returns)
         except (OSError, KSeparationError) as error:
             print(f"the evidence of step {step} could not be written: {error}", file=sys.stderr)
         except Exception as error:  # the training is worth more than the evidence
             print(f"the evidence of step {step} could not be collected: {type(error).__name__}: {error}", file=sys.stderr)
         return None
 
-    def _collect(self, event, action, step, epoch, reason, trace, facts):
+    def _collect(self, incident, facts):
+        """Completes an incident."""
         fitting = self.fitting
         model, optimizer = fitting.model, fitting.model.optimizer
-        micro_batches = [] if event == "validation" else self._micro_batches(step, facts)
-        plan, batches = self._batches(micro_batches, event) if event != "validation" else self._bad_validation()
-        # A batch that could not be read says nothing about the state.
-        before, state = (None, None) if event == "unreadable" else (fitting.snapshots.trusted(step), read_state(model))
-        record, scales = optimizer.record, model.activations
+        incident.plan, incident.batches = self._bad_validation() if incident.event == "validation" else self._batches(incident.micro_batches, incident.event)
+        before = None
+        if incident.event != "unreadable":  # a batch that could not be read says nothing about the state
+            before, incident.at = fitting.snapshots.trusted(incident.step), read_state(model)
+        if before:
+            incident.before_step, incident.before = before.step, before.arrays
+        incident.losses = list(fitting.steps.recent)
+        if (record := optimizer.record) is not None:
+            incident.recorded = {"layers": record.layers, **record.read()}
+            if (scales := model.activations) is not None:
+                incident.activations = dict(zip(("steps", "scales"), scales.last_steps(record.steps), strict=True), layers=scales.layers)
         dropout = getattr(model, "dropout", 0.0)
         rungs = safe_ladder(fitting.config, dropout if isinstance(dropout, float) else 0.0)
-        return Incident(
-            event,
-            action,
-            step,
-            epoch,
-            reason,
-            micro_batches,
-            list(fitting.steps.recent),
-            {"layers": record.layers, **record.read()} if record is not None else {},
-            dict(zip(("steps", "scales"), scales.last_steps(record.steps), strict=True), layers=scales.layers) if scales is not None and record is not None else {},
-            before.step if before else None,
-            before.arrays if before else None,
-            state,
-            plan,
-            batches,
-            trace,
-            {
-                "version": kseparation.__version__,
-                "backend": keras.backend.backend(),
-                "detours": fitting.detours.windows(),
-                "detector": before.notes.get("detector") if before else None,
-                "recovery": fitting.policy.state(),
-                "environment": describe_environment(),
-                **facts,
-            },
-            (rungs[0].words, rungs[0].overrides) if rungs else None,
-        )
+        incident.next_rung = (rungs[0].words, rungs[0].overrides) if rungs else None
+        incident.facts = {
+            "version": kseparation.__version__,
+            "backend": keras.backend.backend(),
+            "detours": fitting.detours.windows(),
+            "detector": before.notes.get("detector") if before else None,
+            "recovery": fitting.policy.state(),
+            "environment": describe_environment(),
+            **facts,
+        }
 
     def _micro_batches(self, step, facts):
         if "position" in facts:

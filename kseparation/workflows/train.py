@@ -25,7 +25,7 @@ from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.json_lines import read_json_lines
 from kseparation.storage.run_lock import RunLock
 from kseparation.training.faults import Injection
-from kseparation.training.incidents import FACTS, INCIDENTS, clean_incidents
+from kseparation.training.incidents import clean_incidents, count_incidents
 from kseparation.training.run_log import METRICS_FILE, RunLog, last_step, rows_of_the_course
 from kseparation.training.state import write_state
 from kseparation.workflows.build import (
@@ -260,7 +260,7 @@ def _write_report(folder, summary):
 
 
 def _summary(config, model, steps, fitting, folder):
-    best, incidents = fitting.best, folder / INCIDENTS
+    best = fitting.best
     return {
         "run": str(folder),
         "task": config.task,
@@ -273,6 +273,6 @@ def _summary(config, model, steps, fitting, folder):
         "best_validation_loss": best.best_loss,
         "skipped_steps": int(model.optimizer.skipped_steps),
         "returns": len(fitting.policy.returns),
-        "incidents": sum(1 for path in incidents.iterdir() if not path.name.startswith(".") and (path / FACTS).is_file()) if incidents.is_dir() else 0,
+        "incidents": count_incidents(folder),
         "ended_early": best.ended_early,
     }

@@ -84,6 +84,13 @@ def test_a_scheduled_weight_is_off_rises_and_is_full(schedule, shares):
         assert parts["spectral/64"] + parts["spectral/32"] == pytest.approx(share * spectral, rel=1e-5)
 
 
+def test_the_steps_in_which_a_part_begins_or_rises_are_told():
+    loss = objective(schedules={"spectral": (5, 3)})
+    assert [step for step in range(1, 20) if loss.weights_change(step)] == [6, 7, 8]
+    assert [step for step in range(1, 20) if objective(schedules={"spectral": (5, 0)}).weights_change(step)] == [6]
+    assert not any(objective().weights_change(step) for step in range(1, 20))
+
+
 def test_schedules_are_kept_by_the_config():
     loss = objective(schedules={"spectral": (5, 7)})
     again = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(loss))))

@@ -7,6 +7,7 @@ from keras import ops
 
 from kseparation.losses import LOSSES, Objective
 from kseparation.training import GuardedOptimizer
+from kseparation.training.alien_state import alien_variable
 from kseparation.training.diagnosis import Diagnosing
 from kseparation.training.evidence import Evidence
 from kseparation.training.recoverable_rate import RecoverableRate
@@ -121,3 +122,16 @@ def test_a_state_of_another_course_in_which_the_step_fails_is_examined_itself() 
     at = {name: value + np.float32(1e-5) if name.endswith("dense/kernel") else value for name, value in at.items()}
     found = diagnose(model, before=before, at=at)
     assert (found.verdict, found.layer, found.operation) == ("layer", "leaves", "sqrt")
+
+
+def test_states_of_older_versions_are_compared_by_what_both_have() -> None:
+    """They lack variables that the optimizer has since."""
+    model = leaves()
+    now = read_state(model)
+    dropped = [name for name in now if name.endswith("/sound")]
+    assert dropped
+    then = {f"{number:05d}/{name.split('/', 1)[1]}": value for number, (name, value) in enumerate((name, value) for name, value in sorted(now.items()) if name not in dropped)}
+    assert alien_variable(now, then, exact=True) is None
+    kernel = next(name for name in then if name.endswith("/kernel"))
+    alien = alien_variable(now, {**then, kernel: then[kernel] + 1}, exact=True)
+    assert alien.path.endswith("/kernel") and alien.kind == "model"

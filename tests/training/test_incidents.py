@@ -99,13 +99,13 @@ def test_what_the_training_passed_leaves_room_for_what_it_did_not(tmp_path: Path
     monkeypatch.setattr(incidents, "MOST_MINOR", 2)
 
     def write(step, action):
-        room = has_room(tmp_path, action)
+        room = has_room(tmp_path, incident(step=step, action=action))
         assert (write_incident(tmp_path, incident(step=step, action=action), "") is not None) == room
         return room
 
     assert [write(1, "skip"), write(2, "redraw"), write(3, "report"), write(4, "skip")] == [True, True, False, False]
     assert [write(5, "roll_back"), write(6, "roll_back_slower"), write(7, "stop"), write(8, "stop")] == [True, True, True, False]
-    assert write_incident(tmp_path, incident(step=1), "").name == "1"  # the same again takes no room
+    assert has_room(tmp_path, incident(step=1)) and write_incident(tmp_path, incident(step=1), "").name == "1"  # the same again takes no room
 
 
 def test_only_incidents_are_counted_and_leftovers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +116,12 @@ def test_only_incidents_are_counted_and_leftovers_go(tmp_path: Path, monkeypatch
     (parent / "notes.txt").write_text("mine")
     for name in (".tmp-13-1-ab", ".old-12", ".old-14"):
         shutil.copytree(folder, parent / name)
-    assert has_room(tmp_path, "stop")
+    assert has_room(tmp_path, incident(step=13, action="stop"))
     clean_incidents(tmp_path)
     assert sorted(path.name for path in parent.iterdir()) == ["12", "14", "notes.txt"]  # what was moved aside for 14, which never came, is kept
-    assert not has_room(tmp_path, "stop")
+    assert not has_room(tmp_path, incident(step=13, action="stop"))
     (folder / "incident.json").write_text("{")
-    assert not has_room(tmp_path, "stop")
+    assert not has_room(tmp_path, incident(step=13, action="stop"))
 
 
 def states(folder: Path) -> bool:
@@ -140,6 +140,14 @@ def test_states_too_large_to_keep_each_time_are_left_out_and_told(tmp_path: Path
     assert "There are no states of the training here." in (tmp_path / "incidents" / "1" / "REPORT.md").read_text()
     monkeypatch.setattr(incidents, "MOST_BYTES", 1 << 30)
     assert states(write_incident(tmp_path, incident(step=5), ""))
+
+
+def test_a_name_that_is_no_utf8_costs_no_evidence(tmp_path: Path) -> None:
+    """As file names of the last century are."""
+    name = b"a\xe9".decode("utf-8", "surrogateescape")
+    plan = [[[{"song": name, "file": f"songs/{name}/vocals.wav"}]]]
+    folder = write_incident(tmp_path, incident(event="unreadable", action="redraw", plan=plan, reason=f"`{name}` is no sound"), f"root: {name}\n")
+    assert "`songs/a\\udce9/vocals.wav`" in (folder / "REPORT.md").read_text() and json.loads((folder / "plan.json").read_text()) == plan
 
 
 def test_a_batch_that_could_not_be_read_needs_no_states(tmp_path: Path) -> None:

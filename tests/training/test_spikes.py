@@ -83,6 +83,47 @@ def test_a_leap_above_both_modes_is_a_spike_at_once_and_a_climb_is_found(share: 
     assert 600 < [step for step, _ in alarms(losses) if step >= 128][0] < 600 + 150
 
 
+def returns(losses, every=100, keep=3, proving=20):
+    """Steps at which a training with these losses returns, as often as it may, and one more at which it would end; those around a return are not met again."""
+    detector, found, step, left_out = SpikeDetector(), [], 0, set()
+    states = [(0, detector.state())]
+    while step < len(losses) and len(found) < 4:
+        step += 1
+        if leap := detector.see(losses[step - 1] if step not in left_out else np.median(losses)):
+            found.append((step, leap))
+            left_out |= set(range(step - 50, step + 51))
+            back = [state for state in states if step - state[0] > proving] or states[:1]
+            step = back[-1][0]
+            detector.go_back(json.loads(json.dumps(back[-1][1])))
+            states = [state for state in states if state[0] <= step]
+        elif step % every == 0:
+            states = [*states, (step, detector.state())][-keep:]
+    return found
+
+
+@pytest.mark.parametrize("share", [1 / 50, 1 / 100, 1 / 150, 1 / 300])
+def test_a_rare_loud_batch_makes_a_training_return_once_and_never_ends_it(share: float) -> None:
+    for ratio in (4.0, 10.0, 1000.0):
+        for seed in range(2):
+            found = returns(two_modes(share, ratio, seed, steps=2500, scatter=0.1))
+            assert len(found) <= 1 + (ratio == 4.0), (ratio, seed, found)
+
+
+def test_a_leap_that_stays_after_a_return_is_a_divergence_and_ends_the_training() -> None:
+    losses = course(600, scatter=0.1)
+    losses[300:] *= 1e6  # the batches are drawn anew, and the loss is as high for all of them
+    detector = SpikeDetector()
+    for loss in losses[:250]:
+        detector.see(loss)
+    kept, found = detector.state(), []
+    for _ in range(4):
+        detector.go_back(kept)
+        found.append(next((step, leap) for step, loss in enumerate(losses[250:], 250) if (leap := detector.see(loss))))
+    assert found == [(300, "spike")] + [(304, "divergence")] * 3
+    detector.go_back(kept)
+    assert detector.see(10.0) == "spike"  # of another kind than the one that was met
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_losses_with_a_heavy_tail_give_no_alarm(seed: int) -> None:
     draw = np.random.default_rng(seed)

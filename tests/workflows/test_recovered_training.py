@@ -14,9 +14,10 @@ from kseparation.models import MODELS
 from kseparation.storage import atomic
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
+from kseparation.training import watch_steps
 from kseparation.training.run_callbacks import LogSteps
 from kseparation.training.run_log import RunLog, rows_of_the_course
-from kseparation.training.watch_steps import WatchSteps
+from kseparation.workflows import incident_record
 from kseparation.workflows.train import train
 from tests.faulty_run import STEP, run_with
 from tests.tiny_run import poison, tiny_config
@@ -84,7 +85,7 @@ def test_a_kill_around_a_return_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_second_return_halves_the_learning_rate(tmp_path: Path) -> None:
-    found = run_with("loss_divergence", tmp_path, ["inject=[{name: loss_divergence, step: 36, steps: 1}]", "safety.most_returns=2"], replayed=False)
+    found = run_with("loss_divergence", tmp_path, ["inject=[{name: loss_divergence, step: 36, steps: 9}]", "safety.most_returns=2"], replayed=False)
     assert found.stopped is not None and "It had returned to an older state 2 times." in found.stopped
     # What it can go on from is the state before the trouble, not that after it.
     assert CheckpointStore(found.run / "checkpoints").load_latest().step == 10 and "The state of step 10 is saved in" in found.stopped
@@ -135,7 +136,7 @@ def test_a_loss_that_begins_late_is_no_leap(tmp_path: Path, monkeypatch: pytest.
     late = ["loss=[{name: waveform_l1, weight: 0.01}, {name: multi_resolution_complex_stft, windows: [256, 128], hop_samples: 64, minimum_fft_size: 1, start_step: 40}]"]
     config = tiny_config(tmp_path, late, model=LINEAR, epochs=1, steps_per_epoch=60)
     assert train(config, run_dir=tmp_path / "run").summary["returns"] == 0
-    monkeypatch.setattr(WatchSteps, "_weights_change", lambda self, step: False)
+    monkeypatch.setattr(watch_steps, "weights_change", lambda loss, step: False)
     with pytest.raises(TrainingStopped, match="times the usual"):
         train(config, run_dir=tmp_path / "without")
 
@@ -190,6 +191,17 @@ def test_a_signal_after_a_return_saves_where_the_training_is(tmp_path: Path, mon
     checkpoint = CheckpointStore(tmp_path / "run" / "checkpoints").load_latest()
     assert checkpoint.step == 15 and len(checkpoint.progress["recovery"]["returns"]) == 1
     assert all(np.isfinite(value).all() for name, value in checkpoint.arrays.items() if "recorded" not in name and value.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("broken", ["has_room", "read_state", "write_incident"])
+def test_evidence_that_cannot_be_kept_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, broken: str) -> None:
+    def fail(*arguments):
+        raise OSError(5, "Input/output error") if broken == "has_room" else ZeroDivisionError("of the evidence")
+
+    monkeypatch.setattr(incident_record, broken, fail)
+    found = run_with("gain_infinite", tmp_path, replayed=False, epochs=2)
+    assert (found.event, found.action, found.incident) == ("non_finite", "skip", None) and read_json(found.run / "summary.json")["steps"] == 40
+    assert f"the evidence of step {STEP} could not be " in capsys.readouterr().err
 
 
 def test_another_backend_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -194,6 +194,14 @@ def test_a_loss_of_one_part_is_blamed_where_the_model_gives_the_usual(tmp_path: 
     assert "what the model gives is as large as usual" in read_json(found.incident / "replay.json")["reason"]
 
 
+def test_a_part_that_began_on_the_way_is_not_taken_for_what_leapt(tmp_path: Path) -> None:
+    late = "loss=[{name: waveform_l1, weight: 0.01}, {name: multi_resolution_complex_stft, windows: [256, 128], hop_samples: 64, minimum_fft_size: 1, start_step: 25}]"
+    fault = "inject=[{name: loss_spike, step: 55}]"
+    found = run_with("loss_spike", tmp_path, [late, fault, "safety.snapshot_every_steps=20"], epochs=1, steps_per_epoch=56)
+    replayed = read_json(found.incident / "replay.json")
+    assert (found.event, found.verdict, replayed["part"]) == ("spike", "loss", "waveform_l1") and read_json(found.incident / "incident.json")["before_step"] == 20
+
+
 def test_a_batch_that_is_far_too_loud_is_named_with_its_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gain of a thousand is finite, and no fault of the loss."""
 
