@@ -269,7 +269,7 @@ def weights_of(file: Path) -> dict[str, bytes]:
 
 def keras_part(folder: Path, backend: str, options: argparse.Namespace) -> dict:
     """The same model in plain `model.fit`, with each of Keras' ways of going on."""
-    results, epochs = {}, max(5, math.ceil(1.2 * options.kills) + 3)
+    results, epochs = {}, math.ceil(1.6 * options.kills) + 4
     print(f"{backend}: {epochs} epochs of {STEPS * ACCUMULATE} micro-batches\nmethod                  kills  in a save  could not go on  micro-batches that differ  final loss  weights")
     for method in METHODS:
         peace = Plain(folder / f"{method}-peace", backend, method, epochs)
@@ -279,10 +279,12 @@ def keras_part(folder: Path, backend: str, options: argparse.Namespace) -> dict:
         ends, losses = peace.ends(), peace.losses()
         victim, draw = Plain(folder / method, backend, method, epochs), random.Random(options.seed)
         kills, aimed, refused, words = 0, 0, 0, []
+        plan = [number < round(options.kills * AIMED_SHARE) for number in range(options.kills)]
+        draw.shuffle(plan)
         while kills < options.kills or not victim.ends():
-            aim = draw.random() < AIMED_SHARE and kills < options.kills
+            aim = kills < options.kills and plan[kills]
             victim.start(f"{draw.randrange(2)}:{draw.uniform(0, 1.2 * ends['save_seconds']):.4f}" if aim else None)
-            delay = draw.uniform(0, 2.0 * ends["epoch_seconds"])
+            delay = draw.uniform(0, 1.5 * ends["epoch_seconds"])
             if not aim and victim.wait_for_a_batch() and kills < options.kills:
                 time.sleep(delay)
                 victim.process.kill()
