@@ -72,7 +72,7 @@ class CheckpointStore:
                 raise UserError(f"`{name}` must be at least 1. Received: {name}={value}.")
         self.folder, self.keep, self.keep_every = Path(folder), keep, keep_every
 
-    def save(self, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], retain: Collection[int] = ()) -> Path:
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], retain: Collection[int] = (), delete: bool = True) -> Path:
         """Writes one checkpoint, replacing one of the same step, and deletes later ones and those that nothing keeps.
 
         The newest `keep` stay, multiples of `keep_every`, and the steps of `retain`. Later ones belong to a course that was left.
@@ -82,6 +82,7 @@ class CheckpointStore:
             arrays: by name; any NumPy number type. Names may contain slashes.
             progress: JSON values; NaN and infinity become null.
             retain: steps whose checkpoints stay besides, such as that of the best model; it holds for this save only.
+            delete: whether others go; where not, they wait for a later save.
 
         Returns:
             The folder of the checkpoint.
@@ -97,7 +98,8 @@ class CheckpointStore:
                 _write_manifest(temporary, step)
                 if fault := _fault(temporary, step):
                     raise OSError(5, f"what was written does not read back ({fault})")
-            self._delete_old(step, frozenset(retain))
+            if delete:
+                self._delete_old(step, frozenset(retain))
         return path
 
     def load_latest(self) -> Checkpoint | None:

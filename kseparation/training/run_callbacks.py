@@ -273,7 +273,7 @@ class SaveCheckpoint(keras.callbacks.Callback):
         """Writes a checkpoint now, with further facts.
 
         Args:
-            returning: whether it is of an older state: then it comes before the snapshots, whose later ones the checkpoints from before the return still need.
+            returning: whether it is of an older state: then the snapshots of this step and of later ones stay as they are until it is written, for the checkpoints from before the return still need them.
         """
         self.log.flush()
         if self.tensorboard is not None:
@@ -284,8 +284,8 @@ class SaveCheckpoint(keras.callbacks.Callback):
         with self.disk.attempt(f"the checkpoint of step {self.steps.step}"):
             if self.log.waiting:  # whoever goes on from here would miss those lines for good
                 raise OSError(errno.ENOSPC, f"{self.log.waiting} lines of {LOSSES_FILE} wait for the disk")
-            if self.snapshots is not None and not returning:
-                self.snapshots.write()
+            if self.snapshots is not None:
+                self.snapshots.write(before=self.steps.step if returning else None)
             self.store.save(self.steps.step, read_state(self.model), progress, retain=[self.best.best_step] if self.best.best_step else [])
             if self.snapshots is not None:
                 self.snapshots.write()

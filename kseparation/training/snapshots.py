@@ -1,5 +1,6 @@
 """States of a training in memory to which it can return."""
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 
 # A state is trusted when the training went on from it for so long, rejected steps included: what breaks a training often came into it some steps before it shows.
 PROVING_STEPS = 20
+
+logger = logging.getLogger("kseparation")
 
 
 @dataclass
@@ -56,20 +59,33 @@ class Snapshots:
         self._kept = [snapshot for snapshot in self._kept if snapshot.step < step] + [Snapshot(step, arrays, notes or {})]
         self._kept = self._kept[-self.keep :]
 
-    def write(self) -> None:
-        """Puts those onto the disk that are not there."""
+    def write(self, before: int | None = None) -> None:
+        """Puts those onto the disk that are not there.
+
+        Args:
+            before: only those of earlier steps, and none on the disk is replaced or deleted; None writes all of them, and deletes those of later steps.
+        """
         for snapshot in self._kept:
-            if self.store is not None and not snapshot.on_disk:
-                self.store.save(snapshot.step, snapshot.arrays, snapshot.notes)
+            if self.store is not None and not snapshot.on_disk and (before is None or snapshot.step < before):
+                self.store.save(snapshot.step, snapshot.arrays, snapshot.notes, delete=before is None)
                 snapshot.on_disk = True
 
-    def restore(self, steps: Collection[int]) -> None:
-        """Takes those of these steps from the disk; one that is missing or damaged is left out."""
+    def restore(self, steps: Collection[int], own: Snapshot | None = None) -> None:
+        """Takes those of these steps from the disk; one that is missing or damaged is left out, with a warning.
+
+        Args:
+            steps: that the checkpoint names from which the training goes on.
+            own: the state of that checkpoint, which is also the one of its step: the file may be of a course that was left.
+        """
         self._kept = []
         for step in sorted(steps):
+            if own is not None and step == own.step:
+                self._kept.append(own)
+                continue
             try:
                 found = load_checkpoint(self.store.folder / str(step))
             except KSeparationError:
+                logger.warning("The state `%s`, to return to in trouble, is missing or damaged and is left out.", self.store.folder / str(step))
                 continue
             self._kept.append(Snapshot(step, found.arrays, found.progress, on_disk=True))
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kseparation.storage.checkpoints import CheckpointStore
-from kseparation.training.snapshots import Snapshots
+from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
+from kseparation.training.snapshots import Snapshot, Snapshots
 
 
 def filled(*steps, **arguments):
@@ -41,7 +41,7 @@ def test_limits(arguments: dict) -> None:
         Snapshots(**arguments)
 
 
-def test_they_come_back_from_the_disk(tmp_path: Path) -> None:
+def test_they_come_back_from_the_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = CheckpointStore(tmp_path, keep=6)
     snapshots = Snapshots(50, 3, store)
     for step in (0, 50, 100, 150):
@@ -51,7 +51,26 @@ def test_they_come_back_from_the_disk(tmp_path: Path) -> None:
     (tmp_path / "100" / "state.npz").unlink()
     again = Snapshots(50, 3, store)
     again.restore([50, 100, 150])
+    assert f"`{tmp_path / '100'}`, to return to in trouble, is missing or damaged and is left out" in caplog.text
     assert again.steps() == [50, 150] and again.trusted(171).arrays["w"] == [150] and again.trusted(171).notes == {"a": 150}
     again.add(60, {"w": np.float32([60])})  # where the training has returned to
     again.write()
     assert store.steps() == [0, 50, 60]
+
+
+def test_before_a_checkpoint_of_an_older_state_nothing_is_replaced_or_deleted(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=6)
+    snapshots = Snapshots(50, 3, store)
+    snapshots.add(100, {"w": np.float32([100])})
+    snapshots.add(150, {"w": np.float32([150])})
+    snapshots.write()
+    snapshots = Snapshots(50, 3, store)
+    snapshots.add(50, {"w": np.float32([50])})
+    snapshots.add(100, {"w": np.float32([-100])})  # at another rate
+    snapshots.write(before=100)
+    assert store.steps() == [50, 100, 150] and load_checkpoint(tmp_path / "100").arrays["w"] == [100]
+    later = Snapshots(50, 3, store)
+    later.restore([50, 100], Snapshot(100, {"w": np.float32([-100])}, {"a": 1}))
+    assert later.trusted(121).arrays["w"] == [-100] and later.trusted(121).notes == {"a": 1}
+    later.write()
+    assert store.steps() == [50, 100] and load_checkpoint(tmp_path / "100").arrays["w"] == [-100]

@@ -15,6 +15,7 @@ from kseparation.storage import atomic
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training import watch_steps
+from kseparation.training.faults.injection import InjectedBatches
 from kseparation.training.run_callbacks import LogSteps
 from kseparation.training.run_log import RunLog, rows_of_the_course
 from kseparation.workflows import incident_record
@@ -236,6 +237,42 @@ def test_a_kill_within_a_return_leaves_no_hole(tmp_path: Path, monkeypatch: pyte
     assert steps_logged(run) == list(range(1, 61))
     assert (run / "losses.log").read_bytes() == (expected / "losses.log").read_bytes()
     assert [row["kind"] for row in rows(run, "fault", "recovery")] == ["fault", "recovery"]
+
+
+def test_a_kill_within_the_first_return_loses_no_state_of_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Before the end of an epoch nothing is on the disk: neither the state to return to nor the one before it, to which the same trouble leads next."""
+    faulty = InjectedBatches.batch
+
+    def batch(self, epoch, index, draw=0):
+        return faulty(self, epoch, index, draw) if draw < 2 else self._batches.batch(epoch, index, draw)
+
+    monkeypatch.setattr(InjectedBatches, "batch", batch)  # the third draw is sound
+    sound, saved = CheckpointStore.save, []
+
+    class Killed(Exception):
+        pass
+
+    def go(folder):
+        overrides = ["inject=[{name: loss_divergence, step: 46, steps: 1}]", "safety.keep_snapshots=5"]
+        run = run_with("loss_divergence", folder, overrides, epochs=1, steps_per_epoch=60, replayed=False).run
+        return (run / "losses.log").read_bytes(), [row["to_step"] for row in rows(run, "recovery")]
+
+    def save(self, step, *arguments, **keywords):
+        saved.append((self.folder.name, step))
+        if len(saved) == last:
+            raise Killed
+        return sound(self, step, *arguments, **keywords)
+
+    expected = go(tmp_path / "undisturbed")
+    assert expected[1] == [20, 10]
+    monkeypatch.setattr(CheckpointStore, "save", save)
+    for last in (3, 4):
+        saved.clear()
+        with pytest.raises(Killed):
+            go(tmp_path / f"killed{last}")
+        assert saved == [("snapshots", 0), ("snapshots", 10), ("checkpoints", 20), ("snapshots", 20)][:last]
+        assert go(tmp_path / f"killed{last}") == expected
+    assert "is left out" not in caplog.text
 
 
 def test_a_return_on_a_full_disk_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
