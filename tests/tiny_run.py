@@ -88,13 +88,13 @@ def hold_a_batch() -> None:
     SegmentBatches.batch = held
 
 
-def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int) -> None:
-    """Makes `count` batches of the first epoch bad in their stems, from batch `first` on."""
+def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int, only_draw: int | None = None) -> None:
+    """Makes `count` batches of the first epoch bad in their stems, from batch `first` on; of one draw, or of each."""
     sound = SegmentBatches.batch
 
     def batch(self, epoch, index, draw=0):
         mixtures, stems = sound(self, epoch, index, draw)
-        if epoch == 0 and first <= index < first + count:
+        if epoch == 0 and first <= index < first + count and only_draw in (None, draw):
             stems[0, 0, 5, 0] = np.nan
         return mixtures, stems
 

@@ -30,6 +30,7 @@ class RecoveryPolicy:
 
     Attributes:
         rate_factor: of the learning rate, 1 until a return halves it.
+        rejected_before: whether the step before was rejected too, whose evidence then stands for both.
     """
 
     def __init__(self, most_in_a_row: int = 10, most_returns: int = 3, strict: bool = False, state: Mapping[str, Any] | None = None):
@@ -42,6 +43,7 @@ class RecoveryPolicy:
         self.returns = [dict(entry) for entry in state.get("returns", [])]
         self.rate_factor = float(state.get("rate_factor", 1.0))
         self.bad_validations = int(state.get("bad_validations", 0))
+        self.rejected_before = bool(state.get("rejected_before", False))
 
     def state(self) -> dict[str, Any]:
         """Returns what a later process needs, as JSON values."""
@@ -51,6 +53,7 @@ class RecoveryPolicy:
             "returns": self.returns,
             "rate_factor": self.rate_factor,
             "bad_validations": self.bad_validations,
+            "rejected_before": self.rejected_before,
         }
 
     def rejected(self, step: int, in_a_row: int) -> str:

@@ -23,6 +23,8 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
 
     Attributes:
         reason: why the training was ended, or None.
+        rejected: steps in a row, up to the last one, whose rejection no loss scale that is being looked for explains.
+        bad_losses: steps in a row, up to the last one, whose own loss was not finite.
 
     Example:
 
@@ -38,14 +40,19 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self.in_a_row = in_a_row
         self.monitor = monitor
         self.validation = validation
-        self.reason = None
         self._epoch = 0
-        self._bad_losses = 0  # steps in a row whose own loss was not finite
-        self._bad_loss = False  # in the step that is being accumulated
+        self.restore()
 
     def on_train_begin(self, logs=None):
         if self.reason is not None:  # of an earlier `fit`, which ended
-            self.reason, self._bad_losses, self._bad_loss = None, 0, False
+            self.restore()
+
+    def restore(self, bad_losses: int = 0) -> None:
+        """Begins anew, with the `bad_losses` of the state that the training goes on from; its optimizer holds what else is counted."""
+        self.reason = None
+        self.rejected = 0
+        self.bad_losses = bad_losses
+        self._bad_loss = False  # in the step that is being accumulated
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
@@ -71,13 +78,13 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         self._bad_loss |= loss is not None and not np.isfinite(float(loss))
         if optimizer.accumulate_steps > 1 and int(optimizer.micro_step) > 0:
             return  # the counters stand where the last whole step left them, perhaps in another process
-        self._bad_losses = self._bad_losses + 1 if self._bad_loss else 0
+        self.bad_losses = self.bad_losses + 1 if self._bad_loss else 0
         self._bad_loss = False
-        rejected = int(optimizer.skipped_in_a_row)
+        self.rejected = int(optimizer.skipped_in_a_row)
         if optimizer.loss_scaling:  # a scale that is being looked for does not explain a bad loss
-            rejected = max(rejected, self._bad_losses)
-        if rejected >= self.in_a_row:
-            self._stop(f"{rejected} steps in a row had a loss, gradient or weight that is not finite, the last one step {int(optimizer.seen_steps)}")
+            self.rejected = max(self.rejected, self.bad_losses)
+        if self.rejected >= self.in_a_row:
+            self._stop(f"{self.rejected} steps in a row had a loss, gradient or weight that is not finite, the last one step {int(optimizer.seen_steps)}")
 
     def _stop(self, reason):
         self.reason = reason

@@ -79,7 +79,6 @@ class WatchSteps(keras.callbacks.Callback):
         self.record = record
         self.failures = failures
         self._epoch = 0
-        self._rejected_before = False
 
     def on_train_begin(self, logs=None):
         if not len(self.snapshots):
@@ -99,7 +98,7 @@ class WatchSteps(keras.callbacks.Callback):
         if self.steps.rejected:
             self._rejected(step, parts)
             return
-        self._rejected_before = False
+        self.policy.rejected_before = False
         if leap := self.detector.see(parts[STEP_LOSS]):
             score, ratio = self.detector.compare(parts[STEP_LOSS])
             loss = parts[STEP_LOSS]
@@ -126,13 +125,13 @@ class WatchSteps(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         if optimizer.loss_scaling and float(optimizer.loss_scale) > 1.0 and np.isfinite(parts[STEP_LOSS]):
             return  # a scale that is being looked for
-        in_a_row = int(optimizer.skipped_in_a_row)
-        action = self.policy.trouble(step) if self.guard.reason else self.policy.rejected(step, max(in_a_row, 1))
+        in_a_row = max(self.guard.rejected, 1)
+        action = self.policy.trouble(step) if self.guard.reason else self.policy.rejected(step, in_a_row)
         bad = [name for name, value in parts.items() if name != "step" and not np.isfinite(value)]
         what = f"Of the loss these parts are not finite: {', '.join(bad)}" if bad else "The loss is finite, a gradient or a new weight is not"
-        reason = f"{what}; {max(in_a_row, 1)} in a row"
+        reason = f"{what}; {in_a_row} in a row"
         # Of steps that are left out in a row the first is the evidence.
-        quietly, self._rejected_before = action == "skip" and self._rejected_before, True
+        quietly, self.policy.rejected_before = action == "skip" and self.policy.rejected_before, True
         self._meet("non_finite", action, reason, quietly=quietly)
 
     def _meet(self, event, action, reason, trace="", quietly=False, **facts):

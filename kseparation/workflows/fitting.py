@@ -79,6 +79,7 @@ class Fitting:
         self.detector = SpikeDetector(safety.spike_threshold)
         self.detector.restore(progress.get("detector"))
         self.guard = TerminateOnNonFinite(1 if strict else training.max_skipped_in_a_row, validation=False)
+        self.guard.restore(progress.get("bad_losses", 0))
         self.best = KeepBest(folder, training.steps_per_epoch, training.early_stopping_patience, judged_by, progress)
         self.facts = dict(facts)
         self._source = None
@@ -130,7 +131,7 @@ class Fitting:
     def _facts(self):
         kept = [*self.snapshots.steps(), *self.store.steps(), self.steps.step]
         self.detours.forget_before(min(kept) * self.config.training.accumulate_steps)  # to before that no return leads
-        return {**self.facts, "recovery": self.policy.state(), "detours": self.detours.windows(), "detector": self.detector.state()}
+        return {**self.facts, "recovery": self.policy.state(), "detours": self.detours.windows(), "detector": self.detector.state(), "bad_losses": self.guard.bad_losses}
 
     def _all_legs(self, callbacks):
         while True:
@@ -168,6 +169,7 @@ class Fitting:
             rate.change(factor, int(self.model.optimizer.iterations))
         self.snapshots.add(state.step, read_state(self.model), state.notes)  # with the rate that the training goes on at
         self.detector.go_back(state.notes.get("detector"))
+        self.guard.restore(state.notes.get("bad_losses", 0))
         self.steps.step = state.step
         self.saving.save(returning=True, **facts)
         if self.saving.disk.failed:

@@ -61,5 +61,5 @@ def test_a_resume_does_not_reset_the_limits() -> None:
     policy.returned(90, 50, policy.trouble(90))
     later = RecoveryPolicy(most_returns=1, state=policy.state())
     assert later.state() == policy.state()
-    assert policy.state() == {"skips": [], "unread": [], "returns": [{"step": 90, "to_step": 50}], "rate_factor": 1.0, "bad_validations": 0}
+    assert policy.state() == {"skips": [], "unread": [], "returns": [{"step": 90, "to_step": 50}], "rate_factor": 1.0, "bad_validations": 0, "rejected_before": False}
     assert later.trouble(95) == "stop"

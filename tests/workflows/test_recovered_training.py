@@ -205,6 +205,45 @@ def test_evidence_that_cannot_be_kept_ends_no_training(tmp_path: Path, monkeypat
     assert f"the evidence of step {STEP} could not be " in capsys.readouterr().err
 
 
+def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the loss scale is above 1 the optimizer does not count them."""
+    poison(monkeypatch, 30, 6, only_draw=0)
+    write, pending = RunLog.step, []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def step(self, step, parts):
+        write(self, step, parts)
+        if step in pending:
+            pending.remove(step)
+            signal.raise_signal(signal.SIGINT)
+
+    def go(name):
+        overrides = ["training.dtype_policy=mixed_float16", "training.max_skipped_in_a_row=4", "safety.snapshot_every_steps=10"]
+        train(tiny_config(tmp_path, overrides, model=LINEAR, epochs=1, steps_per_epoch=50), run_dir=tmp_path / name)
+        return [(row["kind"], row["step"]) for row in rows(tmp_path / name, "fault", "recovery")]
+
+    expected = go("undisturbed")
+    assert expected == [("fault", 31), ("fault", 32), ("fault", 33), ("fault", 34), ("recovery", 34)]
+    monkeypatch.setattr(RunLog, "step", step)
+    try:
+        for name in ("run", "older"):
+            pending.append(32)
+            with pytest.raises(KeyboardInterrupt):
+                go(name)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert go("run") == expected
+    assert (tmp_path / "run" / "losses.log").read_bytes() == (tmp_path / "undisturbed" / "losses.log").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "run" / "incidents").iterdir()) == ["31", "34"]
+    assert "; 4 in a row" in read_json(tmp_path / "run" / "incidents" / "34" / "incident.json")["reason"]
+    # A checkpoint of before this was kept counts from itself.
+    store = CheckpointStore(tmp_path / "older" / "checkpoints")
+    newest = store.load_latest()
+    recovery = {key: value for key, value in newest.progress["recovery"].items() if key != "rejected_before"}
+    store.save(newest.step, newest.arrays, {key: value for key, value in newest.progress.items() if key != "bad_losses"} | {"recovery": recovery})
+    assert go("older")[-1] == ("recovery", 36)
+
+
 def test_another_backend_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     config = tiny_config(tmp_path, model=LINEAR, epochs=1)
     train(config, run_dir=tmp_path / "run")
