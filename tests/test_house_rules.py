@@ -49,7 +49,7 @@ TESTED_IN = {
     **{f"training/faults/{part}.py": "workflows/test_faults.py" for part in ("batch_faults", "injection", "program_faults", "state_faults", "table")},
     "training/optimizers.py": "workflows/test_build.py",
     "training/watch_steps.py": "workflows/test_faults.py",
-    "workflows/fitting.py": "workflows/test_recovered_training.py",
+    "workflows/fitting.py": "workflows/test_trouble_after_a_resume.py",
     "workflows/incident_record.py": "workflows/test_recovered_training.py",
     "workflows/memory_forecast.py": "workflows/test_bad_config.py",
     "workflows/separate_outputs.py": "workflows/test_separate.py",

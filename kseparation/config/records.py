@@ -144,7 +144,7 @@ class TrainingConfig(Record):
         dtype_policy: Keras dtype policy; spectra, losses and metrics stay float32.
         jit_compile: true, false, or `auto`: on TensorFlow and JAX, where it pays.
         early_stopping_patience: epochs without a better validation before the end; None trains to the last epoch.
-        keep_checkpoints: newest checkpoints kept.
+        keep_checkpoints: newest checkpoints of ends of epochs that are kept; that of an interruption stays besides until the next is written.
         keep_every_epochs: epochs between two checkpoints that are kept for good; None keeps none of them.
         rematerialise: recompute attention in the backward pass, for less memory.
         max_skipped_in_a_row: rejected steps in a row at which the training returns to its last good state; see `safety`.

@@ -55,6 +55,7 @@ class CheckpointStore:
         folder: usually `<run>/checkpoints`; created by the first save.
         keep: how many of the newest checkpoints stay, from 1. Defaults to 3.
         keep_every: checkpoints whose step is a multiple of it stay too, from 1; None keeps no others.
+        count_every: checkpoints whose step is no multiple of it, from 1, do not count towards `keep`, and go with the next save once two sound ones are left; None counts all.
 
     Example:
 
@@ -66,16 +67,16 @@ class CheckpointStore:
     (100, (2, 3), {'epoch': 1})
     """
 
-    def __init__(self, folder: str | Path, keep: int = 3, keep_every: int | None = None) -> None:
-        for name, value in (("keep", keep), ("keep_every", keep_every)):
+    def __init__(self, folder: str | Path, keep: int = 3, keep_every: int | None = None, count_every: int | None = None) -> None:
+        for name, value in (("keep", keep), ("keep_every", keep_every), ("count_every", count_every)):
             if value is not None and value < 1:
                 raise UserError(f"`{name}` must be at least 1. Received: {name}={value}.")
-        self.folder, self.keep, self.keep_every = Path(folder), keep, keep_every
+        self.folder, self.keep, self.keep_every, self.count_every = Path(folder), keep, keep_every, count_every
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any], retain: Collection[int] = (), delete: bool = True) -> Path:
         """Writes one checkpoint, replacing one of the same step, and deletes later ones and those that nothing keeps.
 
-        The newest `keep` stay, multiples of `keep_every`, and the steps of `retain`. Later ones belong to a course that was left.
+        The newest `keep` that count stay, multiples of `keep_every`, and the steps of `retain`. Later ones belong to a course that was left.
 
         Args:
             step: number of training steps done, from 0; the name of the folder.
@@ -132,12 +133,17 @@ class CheckpointStore:
     def _delete_old(self, saved: int, retain: Collection[int]) -> None:
         # Files of full length count, and of the two that are never gone below the hashes too: they are not computed for each old checkpoint at each save.
         others = [(step, path) for step, path in self._candidates() if step != saved]
-        whole = [saved]
-        for step, path in others:
-            if step > saved or step in whole or (len(whole) >= self.keep and not self._stays(step, retain)):
+        whole, counted = [saved], int(self._counts(saved))
+        for step, path in sorted(others, key=lambda other: not self._counts(other[0])):  # what does not count comes last
+            enough = counted >= self.keep if self._counts(step) else len(whole) >= min(self.keep, 2)
+            if step > saved or step in whole or (enough and not self._stays(step, retain)):
                 _remove(path)
             elif not _fault(path, step, hashes=len(whole) < 2):
                 whole.append(step)
+                counted += self._counts(step)
+
+    def _counts(self, step: int) -> bool:
+        return self.count_every is None or step % self.count_every == 0
 
     def _stays(self, step: int, retain: Collection[int]) -> bool:
         return step in retain or (self.keep_every is not None and step % self.keep_every == 0)

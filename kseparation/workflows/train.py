@@ -144,8 +144,9 @@ def train(
 
 
 def _store(folder, training):
-    every = training.keep_every_epochs
-    return CheckpointStore(folder / CHECKPOINTS, training.keep_checkpoints, every and every * training.steps_per_epoch)
+    every, epoch = training.keep_every_epochs, training.steps_per_epoch
+    # Those of interruptions must not push out the ends of epochs, to which a return may lead.
+    return CheckpointStore(folder / CHECKPOINTS, training.keep_checkpoints, every and every * epoch, count_every=epoch)
 
 
 def _check_rest(model, batches, validation_songs):

@@ -146,6 +146,30 @@ def test_multiples_and_the_steps_asked_for_stay_besides_the_newest(tmp_path):
     assert store.steps() == [10, 20, 25]
 
 
+def test_what_does_not_count_pushes_nothing_out_and_goes_with_the_next_save(tmp_path):
+    store, kept = CheckpointStore(tmp_path, keep=2, keep_every=40, count_every=10), []
+    for step in (3, 7, 10, 20, 25, 27, 30, 31, 40, 50, 55, 60, 62):
+        store.save(step, arrays(step), {"epoch": step, "best": None}, retain={10})
+        kept.append(store.steps())
+    assert kept[:4] == [[3], [3, 7], [7, 10], [10, 20]]  # two sound ones, where there have been two
+    assert kept[4:8] == [[10, 20, 25], [10, 20, 27], [10, 20, 30], [10, 20, 30, 31]]
+    assert kept[8:] == [[10, 30, 40], [10, 40, 50], [10, 40, 50, 55], [10, 40, 50, 60], [10, 40, 50, 60, 62]]
+    store.save(45, arrays(45), {"epoch": 45, "best": None})
+    assert store.steps() == [10, 40, 45]
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+def test_what_does_not_count_stays_where_only_one_other_is_sound(tmp_path, damage):
+    store = CheckpointStore(tmp_path, keep=2, count_every=10)
+    damage(save(store, 10) / "state.npz")
+    for step in (15, 20):
+        save(store, step)
+    assert store.steps() == [10, 15, 20]
+    assert_is(load_checkpoint(tmp_path / "15"), 15)
+    save(store, 30)
+    assert store.steps() == [20, 30]
+
+
 def test_with_one_kept_the_rest_goes(tmp_path):
     store = CheckpointStore(tmp_path, keep=1)
     for step in (1, 2, 3):
@@ -271,6 +295,8 @@ def test_wrong_arguments(store, tmp_path):
         CheckpointStore(tmp_path, keep=0)
     with pytest.raises(UserError, match="`keep_every` must be at least 1. Received: keep_every=0"):
         CheckpointStore(tmp_path, keep_every=0)
+    with pytest.raises(UserError, match="`count_every` must be at least 1. Received: count_every=0"):
+        CheckpointStore(tmp_path, count_every=0)
     with pytest.raises(UserError, match="`step` must not be negative. Received: step=-1"):
         store.save(-1, {}, {})
     with pytest.raises(UserError, match="is not a checkpoint"):

@@ -15,7 +15,6 @@ from kseparation.storage import atomic
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.training import watch_steps
-from kseparation.training.faults.injection import InjectedBatches
 from kseparation.training.run_callbacks import LogSteps
 from kseparation.training.run_log import RunLog, rows_of_the_course
 from kseparation.workflows import incident_record
@@ -205,45 +204,6 @@ def test_evidence_that_cannot_be_kept_ends_no_training(tmp_path: Path, monkeypat
     assert f"the evidence of step {STEP} could not be " in capsys.readouterr().err
 
 
-def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the loss scale is above 1 the optimizer does not count them."""
-    poison(monkeypatch, 30, 6, only_draw=0)
-    write, pending = RunLog.step, []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def step(self, step, parts):
-        write(self, step, parts)
-        if step in pending:
-            pending.remove(step)
-            signal.raise_signal(signal.SIGINT)
-
-    def go(name):
-        overrides = ["training.dtype_policy=mixed_float16", "training.max_skipped_in_a_row=4", "safety.snapshot_every_steps=10"]
-        train(tiny_config(tmp_path, overrides, model=LINEAR, epochs=1, steps_per_epoch=50), run_dir=tmp_path / name)
-        return [(row["kind"], row["step"]) for row in rows(tmp_path / name, "fault", "recovery")]
-
-    expected = go("undisturbed")
-    assert expected == [("fault", 31), ("fault", 32), ("fault", 33), ("fault", 34), ("recovery", 34)]
-    monkeypatch.setattr(RunLog, "step", step)
-    try:
-        for name in ("run", "older"):
-            pending.append(32)
-            with pytest.raises(KeyboardInterrupt):
-                go(name)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert go("run") == expected
-    assert (tmp_path / "run" / "losses.log").read_bytes() == (tmp_path / "undisturbed" / "losses.log").read_bytes()
-    assert sorted(path.name for path in (tmp_path / "run" / "incidents").iterdir()) == ["31", "34"]
-    assert "; 4 in a row" in read_json(tmp_path / "run" / "incidents" / "34" / "incident.json")["reason"]
-    # A checkpoint of before this was kept counts from itself.
-    store = CheckpointStore(tmp_path / "older" / "checkpoints")
-    newest = store.load_latest()
-    recovery = {key: value for key, value in newest.progress["recovery"].items() if key != "rejected_before"}
-    store.save(newest.step, newest.arrays, {key: value for key, value in newest.progress.items() if key != "bad_losses"} | {"recovery": recovery})
-    assert go("older")[-1] == ("recovery", 36)
-
-
 def test_another_backend_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     config = tiny_config(tmp_path, model=LINEAR, epochs=1)
     train(config, run_dir=tmp_path / "run")
@@ -276,42 +236,6 @@ def test_a_kill_within_a_return_leaves_no_hole(tmp_path: Path, monkeypatch: pyte
     assert steps_logged(run) == list(range(1, 61))
     assert (run / "losses.log").read_bytes() == (expected / "losses.log").read_bytes()
     assert [row["kind"] for row in rows(run, "fault", "recovery")] == ["fault", "recovery"]
-
-
-def test_a_kill_within_the_first_return_loses_no_state_of_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Before the end of an epoch nothing is on the disk: neither the state to return to nor the one before it, to which the same trouble leads next."""
-    faulty = InjectedBatches.batch
-
-    def batch(self, epoch, index, draw=0):
-        return faulty(self, epoch, index, draw) if draw < 2 else self._batches.batch(epoch, index, draw)
-
-    monkeypatch.setattr(InjectedBatches, "batch", batch)  # the third draw is sound
-    sound, saved = CheckpointStore.save, []
-
-    class Killed(Exception):
-        pass
-
-    def go(folder):
-        overrides = ["inject=[{name: loss_divergence, step: 46, steps: 1}]", "safety.keep_snapshots=5"]
-        run = run_with("loss_divergence", folder, overrides, epochs=1, steps_per_epoch=60, replayed=False).run
-        return (run / "losses.log").read_bytes(), [row["to_step"] for row in rows(run, "recovery")]
-
-    def save(self, step, *arguments, **keywords):
-        saved.append((self.folder.name, step))
-        if len(saved) == last:
-            raise Killed
-        return sound(self, step, *arguments, **keywords)
-
-    expected = go(tmp_path / "undisturbed")
-    assert expected[1] == [20, 10]
-    monkeypatch.setattr(CheckpointStore, "save", save)
-    for last in (3, 4):
-        saved.clear()
-        with pytest.raises(Killed):
-            go(tmp_path / f"killed{last}")
-        assert saved == [("snapshots", 0), ("snapshots", 10), ("checkpoints", 20), ("snapshots", 20)][:last]
-        assert go(tmp_path / f"killed{last}") == expected
-    assert "is left out" not in caplog.text
 
 
 def test_a_return_on_a_full_disk_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
