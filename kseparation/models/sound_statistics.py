@@ -10,6 +10,8 @@ def step_with_sound_statistics(model: keras.Model, step: Callable, arguments: tu
     """Makes a training step of Keras, and gives the statistics of the model their old values where the gradients or the new weights were not sound.
 
     The optimizer sees only weights. What a layer writes in its forward pass comes before it: a batch that breaks the loss or its gradients may have left its mark there.
+    Where gradients are accumulated, each micro-batch is judged by itself: sound ones before the first bad one of a rejected step leave their statistics, finite ones of real examples;
+    to take these back too would need a second copy of all statistics in the state.
 
     Args:
         model: that trains with an optimizer whose variable `sound` tells it, a `GuardedOptimizer`; with another one the step is that of Keras.

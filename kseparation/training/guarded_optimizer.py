@@ -22,7 +22,8 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
 
     In this order: undo the loss scale, add to the accumulated gradients, take their global norm, reject the step where it is not finite, clip, let the wrapped
     optimizer work, update the averaged weights. A rejected step leaves weights, slots, schedule and averages as they were, bit for bit: both outcomes are computed and one
-    is selected, so it needs no branch and no look at the device. A bad micro-batch drops the whole accumulated step.
+    is selected, so it needs no branch and no look at the device. A bad micro-batch drops the whole accumulated step. Statistics of layers
+    are not the optimizer's: see `step_with_sound_statistics`.
 
     Args:
         inner_optimizer: the optimizer that does the work; its learning rate schedule counts steps that were applied.
