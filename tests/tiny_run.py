@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import keras
@@ -88,13 +89,13 @@ def hold_a_batch() -> None:
     SegmentBatches.batch = held
 
 
-def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int, only_draw: int | None = None) -> None:
-    """Makes `count` batches of the first epoch bad in their stems, from batch `first` on; of one draw, or of each."""
+def poison(monkeypatch: pytest.MonkeyPatch, first: int, count: int, draws: Collection[int] | None = None) -> None:
+    """Makes `count` batches of the first epoch bad in their stems, from batch `first` on; in these draws of their examples, or in all."""
     sound = SegmentBatches.batch
 
     def batch(self, epoch, index, draw=0):
         mixtures, stems = sound(self, epoch, index, draw)
-        if epoch == 0 and first <= index < first + count and only_draw in (None, draw):
+        if epoch == 0 and first <= index < first + count and (draws is None or draw in draws):
             stems[0, 0, 5, 0] = np.nan
         return mixtures, stems
 

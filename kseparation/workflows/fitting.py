@@ -167,8 +167,9 @@ class Fitting:
         rate, factor = self.model.optimizer.recoverable_rate, self.policy.rate_factor
         if slower or float(rate.factor) != factor:
             rate.change(factor, int(self.model.optimizer.iterations))
-        self.snapshots.add(state.step, read_state(self.model), state.notes)  # with the rate that the training goes on at
         self.detector.go_back(state.notes.get("detector"))
+        # With the rate and the spikes that the training goes on with, as its checkpoint has them.
+        self.snapshots.add(state.step, read_state(self.model), {**state.notes, "detector": self.detector.state()})
         self.guard.restore(state.notes.get("bad_losses", 0))
         self.steps.step = state.step
         self.saving.save(returning=True, **facts)

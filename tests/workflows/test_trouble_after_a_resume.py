@@ -10,7 +10,6 @@ import pytest
 from kseparation.models import MODELS
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
-from kseparation.training.faults.injection import InjectedBatches
 from kseparation.training.run_log import RunLog
 from kseparation.workflows.train import train
 from tests.faulty_run import run_with
@@ -49,20 +48,16 @@ def rows(run: Path, *kinds: str) -> list[dict]:
 
 def test_a_kill_within_the_first_return_loses_no_state_of_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Before the end of an epoch nothing is on the disk: neither the state to return to nor the one before it, to which the same trouble leads next."""
-    faulty = InjectedBatches.batch
-
-    def batch(self, epoch, index, draw=0):
-        return faulty(self, epoch, index, draw) if draw < 2 else self._batches.batch(epoch, index, draw)
-
-    monkeypatch.setattr(InjectedBatches, "batch", batch)  # the third draw is sound
+    poison(monkeypatch, 45, 1, draws=(0, 1))
     sound, saved = CheckpointStore.save, []
 
     class Killed(Exception):
         pass
 
     def go(folder):
-        overrides = ["inject=[{name: loss_divergence, step: 46, steps: 1}]", "safety.keep_snapshots=5"]
-        run = run_with("loss_divergence", folder, overrides, epochs=1, steps_per_epoch=60, replayed=False).run
+        overrides = ["training.max_skipped_in_a_row=1", "safety.snapshot_every_steps=10", "safety.keep_snapshots=5"]
+        run = folder / "run"
+        train(tiny_config(folder, overrides, model=LINEAR, epochs=1, steps_per_epoch=60), run_dir=run)
         return (run / "losses.log").read_bytes(), [row["to_step"] for row in rows(run, "recovery")]
 
     def save(self, step, *arguments, **keywords):
@@ -85,7 +80,7 @@ def test_a_kill_within_the_first_return_loses_no_state_of_the_second(tmp_path: P
 
 def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt_after: list) -> None:
     """While the loss scale is above 1 the optimizer does not count them."""
-    poison(monkeypatch, 30, 6, only_draw=0)
+    poison(monkeypatch, 30, 6, draws=(0,))
     def go(name):
         overrides = ["training.dtype_policy=mixed_float16", "training.max_skipped_in_a_row=4", "safety.snapshot_every_steps=10"]
         train(tiny_config(tmp_path, overrides, model=LINEAR, epochs=1, steps_per_epoch=50), run_dir=tmp_path / name)
