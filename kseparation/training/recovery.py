@@ -92,7 +92,7 @@ class RecoveryPolicy:
     def returned(self, step: int, to_step: int, action: str) -> None:
         """Notes a return from `step` to `to_step`; the rejected steps before it are paid for with it."""
         self.returns.append({"step": step, "to_step": to_step})
-        self.skips = []
+        self.skips, self.rejected_before = [], False
         if action == "roll_back_slower":
             self.rate_factor *= SLOWER
 

@@ -53,7 +53,7 @@ class GainInfinite(Fault):
 
 
 class AccumulationNaN(Fault):
-    """The last of the micro-batches of a step holds a NaN: the sound ones before it must not count either."""
+    """The last of the micro-batches of a step holds a NaN: what the sound ones before it would have done to the weights must not count either."""
 
     def __init__(self, step: int = 10, micro_batch: int = 1):
         super().__init__(step)
