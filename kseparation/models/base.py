@@ -62,6 +62,12 @@ class TrackedModel(keras.Model):
         parts = [*own, *(loss.part_names() if isinstance(loss, Objective) else [])]
         self._scores = _Scores(("total", *parts), self.family_metrics()) if parts else _Scores()
 
+    def compile_from_config(self, config):
+        """Compiles a model that was loaded as it was when it was saved, so that `fit` goes on with it: Keras does so only for models without a `compile` of their own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def family_metrics(self) -> list[keras.metrics.Metric]:
         """Returns the metrics that every training of this family logs, updated with (y_true, y_pred)."""
         return []
