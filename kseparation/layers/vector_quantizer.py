@@ -55,7 +55,7 @@ class VectorQuantizer(keras.layers.Layer):
         similarity: `euclidean`, or `cosine`: vectors and codes have length 1 in the comparison, in the output and in the losses.
         codebook_update: `ema`, rows are running means of the vectors that they are nearest to; `gradient`, they are trained by a loss; `none`, only `set_codebook` and revival move them.
         decay: share of the running counts and sums that is kept at each step, 0 to below 1.
-        epsilon: added to the running counts where they divide, above 0.
+        epsilon: added to the running counts where they divide, above 0; a code that stays out of use until its running count has fallen to it is drawn to the origin.
         ema_source: `residual`, the vectors themselves. `quantized` feeds the running means with the rows in their place, a fixed point: the codebook learns nothing. For reproducing that failure.
         commitment_weight: weight of the commitment loss, at least 0.
         vectors_per_step: number of vectors that running counts start from; None takes it from the first batch.
