@@ -33,7 +33,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     Example:
 
     >>> layer = FiniteScalarQuantizer((8, 5, 5, 5))
-    >>> layer.codebook_size, layer.encode(ops.zeros((2, 3, 4))).shape
+    >>> layer.codebook_size, tuple(layer.encode(ops.zeros((2, 3, 4))).shape)
     (1000, (2, 3))
 
     References: Mentzer et al. 2023, Finite scalar quantization: VQ-VAE made simple (arXiv 2309.15505), section 3 and appendix A.1.

@@ -72,7 +72,7 @@ class VectorQuantizer(keras.layers.Layer):
     Example:
 
     >>> layer = VectorQuantizer(3)
-    >>> layer(ops.ones((2, 5, 4))).shape, layer.encode(ops.ones((2, 5, 4))).shape
+    >>> tuple(layer(ops.ones((2, 5, 4))).shape), tuple(layer.encode(ops.ones((2, 5, 4))).shape)
     ((2, 5, 4), (2, 5))
 
     References: van den Oord, Vinyals and Kavukcuoglu 2017, Neural discrete representation learning (arXiv 1711.00937), equation 3 and appendix A.1; Zeghidour et al. 2021, SoundStream

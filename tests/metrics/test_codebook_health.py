@@ -6,7 +6,15 @@ import pytest
 from keras import ops
 
 from kseparation.layers import VectorQuantizer
-from kseparation.metrics import ActiveCodeShare, CodebookHealth, CodebookMovement, CodebookPerplexity, CodeNormRatio, QuantizationErrorRatio, RevivedCodes
+from kseparation.metrics import (
+    ActiveCodeShare,
+    CodebookHealth,
+    CodebookMovement,
+    CodebookPerplexity,
+    CodeNormRatio,
+    QuantizationErrorRatio,
+    RevivedCodes,
+)
 from tests.on_backend import numbers
 
 
