@@ -2,9 +2,11 @@
 
 from keras import ops
 
+from kseparation.ops.devices import runs_on_cpu
+
 # Vectors whose scores against all codes are in memory at a time. Scores of 256 vectors against 1024 codes stay in the cache of a CPU core: on each backend this takes
-# half to three quarters of the time of all scores at once.
-BLOCK = 256
+# half to three quarters of the time of all scores at once. An accelerator would wait for the start of each small product.
+CPU_BLOCK, ACCELERATOR_BLOCK = 256, 16384
 
 
 def nearest_codes(vectors, codebook):
@@ -35,14 +37,14 @@ def nearest_codes(vectors, codebook):
         best = ops.max(scores, axis=-1, keepdims=True)
         return ops.minimum(ops.min(ops.where(scores >= best, numbers, codes), axis=-1), codes - 1)
 
-    static = vectors.shape[0]
-    if static is not None and static <= BLOCK:
+    static, block = vectors.shape[0], CPU_BLOCK if runs_on_cpu() else ACCELERATOR_BLOCK
+    if static is not None and static <= block:
         return nearest_of_block(vectors)
     number = ops.shape(vectors)[0]
-    blocks = (number + BLOCK - 1) // BLOCK
-    if static is None or static % BLOCK:
-        vectors = ops.concatenate([vectors, ops.zeros((BLOCK - 1, features), vectors.dtype)])[: blocks * BLOCK]
-    return ops.reshape(ops.map(nearest_of_block, ops.reshape(vectors, (-1, BLOCK, features))), (-1,))[:number]
+    blocks = (number + block - 1) // block
+    if static is None or static % block:
+        vectors = ops.concatenate([vectors, ops.zeros((block - 1, features), vectors.dtype)])[: blocks * block]
+    return ops.reshape(ops.map(nearest_of_block, ops.reshape(vectors, (-1, block, features))), (-1,))[:number]
 
 
 def cluster_sums(vectors, codes, codebook_size: int, counted=None):

@@ -14,12 +14,20 @@ def drawn(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
 
 
-@pytest.mark.parametrize("number", [1, 5, vq.BLOCK - 1, vq.BLOCK, vq.BLOCK + 1, 3 * vq.BLOCK, 3 * vq.BLOCK + 7])
+@pytest.mark.parametrize("number", [1, 5, vq.CPU_BLOCK - 1, vq.CPU_BLOCK, vq.CPU_BLOCK + 1, 3 * vq.CPU_BLOCK, 3 * vq.CPU_BLOCK + 7])
 def test_the_nearest_code_is_that_of_the_smallest_distance(number):
     vectors, codebook = drawn(number, 6), drawn(37, 6, seed=1)
     codes = compute(vq.nearest_codes, vectors, codebook)
     assert codes.dtype == "int32"
     np.testing.assert_array_equal(codes, quantization.nearest(vectors.astype("float64"), codebook.astype("float64")))
+
+
+def test_large_blocks_find_the_same(monkeypatch):
+    """As on an accelerator, there smaller than here: shapes of blocks make no difference."""
+    monkeypatch.setattr(vq, "runs_on_cpu", lambda: False)
+    monkeypatch.setattr(vq, "ACCELERATOR_BLOCK", 100)
+    vectors, codebook = drawn(250, 6), drawn(37, 6, seed=1)
+    np.testing.assert_array_equal(compute(vq.nearest_codes, vectors, codebook), quantization.nearest(vectors, codebook))
 
 
 def test_of_equal_codes_the_first_is_taken():
@@ -29,7 +37,7 @@ def test_of_equal_codes_the_first_is_taken():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_vector_that_is_not_finite_gets_some_row_and_leaves_the_others_theirs(bad):
-    vectors, codebook = drawn(vq.BLOCK + 9, 4), drawn(8, 4, seed=1)
+    vectors, codebook = drawn(vq.CPU_BLOCK + 9, 4), drawn(8, 4, seed=1)
     expected = compute(vq.nearest_codes, vectors, codebook)
     vectors[3, 1] = bad
     codes = compute(vq.nearest_codes, vectors, codebook)
@@ -43,7 +51,7 @@ def test_the_number_of_vectors_need_not_be_known():
 
     found = tf.function(vq.nearest_codes, input_signature=[tf.TensorSpec((None, 6)), tf.TensorSpec((37, 6))])
     codebook = drawn(37, 6, seed=1)
-    for number in (1, vq.BLOCK, 2 * vq.BLOCK + 3):
+    for number in (1, vq.CPU_BLOCK, 2 * vq.CPU_BLOCK + 3):
         vectors = drawn(number, 6)
         np.testing.assert_array_equal(found(vectors, codebook).numpy(), quantization.nearest(vectors, codebook))
 
