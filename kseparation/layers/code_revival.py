@@ -149,7 +149,7 @@ def reservoir_with(reservoir, filled, position, vectors, counted, first_row):
 
 
 def is_event(revival: Revival, counts, steps):
-    """Returns whether codes may be revived in this step: a bool scalar.
+    """Returns whether codes may be revived in this step, a bool scalar; under the rule `relative` not before the warm-up is over.
 
     Args:
         revival: filled in.
@@ -157,9 +157,11 @@ def is_event(revival: Revival, counts, steps):
         steps: number of this step, from 1; float32 scalar.
     """
     if revival.every_n_steps is not None:
-        return ops.equal(ops.mod(steps, float(revival.every_n_steps)), 0.0)
-    quarter = ops.floor(_patience_steps(revival, counts) / 4)
-    return ops.equal(ops.mod(steps, ops.maximum(quarter, 1.0)), 0.0)
+        every = float(revival.every_n_steps)
+    else:
+        every = ops.maximum(ops.floor(_patience_steps(revival, counts) / 4), 1.0)
+    event = ops.equal(ops.mod(steps, every), 0.0)
+    return event if revival.rule == "fixed" else event & (steps > revival.warm_up_steps)
 
 
 def dead_codes(revival: Revival, counts, age, usage, steps):

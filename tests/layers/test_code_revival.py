@@ -72,10 +72,10 @@ def test_by_default_a_fiftieth_is_revived_at_once(codes, cap):
 
 
 def test_events_come_every_so_many_steps():
-    layer = with_dead_codes(warm_up_steps=0, patience=0.1, every_n_steps=5, threshold=1.0, reservoir=256, cap=2)
+    layer = with_dead_codes(warm_up_steps=7, patience=0.1, every_n_steps=5, threshold=1.0, reservoir=256, cap=2)
     revived = steps(layer, 20)
-    assert [step + 1 for step, number in enumerate(revived) if number] == [5, 10, 15, 20]
-    assert int(numbers(layer.events)) == 4 == int(numbers(layer.capped_events))
+    assert [step + 1 for step, number in enumerate(revived) if number] == [10, 15, 20]
+    assert int(numbers(layer.events)) == 3 == int(numbers(layer.capped_events))
 
 
 def test_by_default_an_event_comes_every_quarter_of_the_patience():

@@ -248,7 +248,7 @@ def model_with(optimizer, **arguments):
 
 def test_it_learns_in_fit_and_goes_on_from_its_file(tmp_path):
     model = model_with(keras.optimizers.SGD(0.01), revival={"reservoir": 64, "warm_up_steps": 0, "patience": 0.5, "threshold": 1.0, "every_n_steps": 2, "cap": 2})
-    x, y = drawn(160, 3), drawn(160, 2, seed=1)
+    x, y = drawn(150, 3), drawn(150, 2, seed=1)  # the last batch is short
     model.fit(x, y, batch_size=32, shuffle=False, verbose=0)
     assert float(numbers(model.layers[1].steps)) == 5 and float(numbers(model.layers[1].revived)) > 0
     model.save(tmp_path / "model.keras")
@@ -270,7 +270,7 @@ class Guarded(keras.Sequential):
 
 def test_a_step_that_the_optimizer_rejects_leaves_all_but_the_count_of_batches():
     model = Guarded([keras.Input((FEATURES,)), keras.layers.Dense(FEATURES), VectorQuantizer(8, seed=1, revival={"reservoir": 64, "warm_up_steps": 0})])
-    model.compile(GuardedOptimizer(keras.optimizers.SGD(0.01)), "mse", jit_compile=keras.backend.backend() == "jax")
+    model.compile(GuardedOptimizer(keras.optimizers.SGD(0.01)), "mse", jit_compile=keras.backend.backend() != "torch")
     x, y = drawn(32, FEATURES), drawn(32, FEATURES, seed=1)
     model.fit(x, y, batch_size=32, verbose=0)
     before = state_of(model.layers[-1])
