@@ -33,7 +33,7 @@ def nearest_codes(vectors, codebook):
 
     def nearest_of_block(block):
         scores = ops.matmul(block, columns) - half_squares  # (block, codes)
-        # Largest score and first number with it: the argmax of XLA takes three times as long, and which of equal scores it takes is not the same everywhere.
+        # Largest score and first number with it: with the argmax of XLA a block takes half as long again, and which of equal scores an argmax takes is not promised everywhere.
         best = ops.max(scores, axis=-1, keepdims=True)
         return ops.minimum(ops.min(ops.where(scores >= best, numbers, codes), axis=-1), codes - 1)
 
@@ -50,7 +50,7 @@ def nearest_codes(vectors, codebook):
 def cluster_sums(vectors, codes, codebook_size: int, counted=None):
     """Returns how many vectors each code has, `(codes,)`, and their sums, `(codes, features)`; float32.
 
-    Vectors are added to rows: the product with a one-hot matrix takes 20 to 300 times as long on a CPU, and a matrix of vectors x codes.
+    Vectors are added to rows: the product with a one-hot matrix takes 30 to 300 times as long on a CPU, and a matrix of vectors x codes.
 
     Args:
         vectors: float32 `(vectors, features)`.
