@@ -5,7 +5,7 @@ import pytest
 
 from kseparation.errors import UserError
 from kseparation.layers import VectorQuantizer
-from kseparation.layers.codebook_initialization import initial_codebook, quotas, stratified_rows
+from kseparation.layers.codebook_initialization import _kmeans, initial_codebook, quotas, stratified_rows
 from tests.on_backend import numbers
 
 TISSUES = np.repeat(["Tumor", "NAT", "Blood"], [95, 85, 20])  # the groups of wu2020
@@ -102,8 +102,14 @@ def test_cosine_finds_directions():
     assert np.all((found.codebook @ directions.T).max(axis=0) > 0.999)
 
 
-def test_a_cluster_that_loses_its_vectors_starts_anew():
-    """Seeds of twins: one of them gets no vector in the first iteration."""
+def test_a_cluster_that_loses_its_vectors_starts_anew_at_the_farthest():
+    """A third code so far off that it gets nothing, and a lone vector between the others."""
+    vectors = np.concatenate([np.zeros((20, 2)), np.full((20, 2), 10.0), [[4.0, 4.0]]]).astype("float32")
+    start = np.array([[0, 0], [10, 10], [1000, 1000]], "float32")
+    np.testing.assert_allclose(_kmeans(vectors, start, 10, False), [[0, 0], [10, 10], [4, 4]], atol=1e-6)
+
+
+def test_fewer_different_vectors_than_codes_are_told():
     vectors = np.concatenate([np.zeros((200, 2)), np.ones((200, 2)), 5 + drawn(3, 2)]).astype("float32")
     with pytest.warns(UserWarning, match="Only 5 of the vectors are different, fewer than the 6 codes; the others start as copies."):
         found = initial_codebook(vectors, 6, num_samples=403)

@@ -138,10 +138,10 @@ def test_a_bad_batch_leaves_every_array_bit_for_bit_and_is_counted(bad, rule):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
-@pytest.mark.parametrize("update", ["ema", "gradient"])
-def test_under_every_policy_the_state_is_single_precision(policy, update):
+@pytest.mark.parametrize(("update", "similarity"), [("ema", "euclidean"), ("ema", "cosine"), ("gradient", "euclidean")])
+def test_under_every_policy_the_state_is_single_precision(policy, update, similarity):
     """Sums of 300 squared are beyond what float16 holds."""
-    layers = [VectorQuantizer(4, codebook_update=update, seed=1, dtype=dtype, revival=OFF) for dtype in ("float32", policy)]
+    layers = [VectorQuantizer(4, similarity, update, seed=1, dtype=dtype, revival=OFF) for dtype in ("float32", policy)]
     vectors = (300 * drawn(40, FEATURES)).astype("float16")
     for layer in layers:
         layer.build(vectors.shape)
