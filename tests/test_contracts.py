@@ -31,8 +31,8 @@ REGISTRIES = {
 }
 # Set for every object by Keras itself.
 OF_KERAS = {"self", "name", "dtype", "kwargs"}
-# Two arguments of which only one may be given.
-ALTERNATIVES = {"gradient_clipping": {"norm"}}
+# Arguments that may not be given beside others.
+ALTERNATIVES = {"gradient_clipping": {"norm"}, "vector_quantizer": {"ema_source"}}
 
 # Biases directly in front of a batch normalisation, whose mean takes them away again.
 CANCELLED = re.compile(r"(convolution|(down|up)sample(_\d+)?)/bias$")

@@ -20,7 +20,7 @@ UNDOCUMENTED = {"build", "call", "get_config", "compute_output_shape", "compute_
 # Test files that belong to no single module.
 HOUSE_TESTS = {
     *("test_floors.py", "test_house_rules.py", "test_contracts.py"),
-    *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light")),
+    *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light", "vector_quantize")),
     *("models/test_golden.py", "training/test_keras_assumptions.py", "workflows/test_resumed_training.py"),
     *("storage/test_damaged_checkpoints.py", "storage/test_killed_writers.py"),
     *("workflows/test_bad_audio.py", "workflows/test_import_command.py"),

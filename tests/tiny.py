@@ -38,6 +38,21 @@ LAYERS = {
     "strided_convolution": Row({"filters": 3, "bias": 0.5}, ((4, 7, 2),)),
     "transposed_convolution": Row({"filters": 3, "bias": 0.5}, ((4, 6, 2),)),
     "time_frequency_dense_block": Row({"convolutions": 1, "kernel_size": 5, "bands": 2}, ((4, 8, 4),)),
+    "finite_scalar_quantizer": Row({"levels": (5, 4, 3)}, ((5, 3),)),
+    "vector_quantizer": Row(
+        {
+            "codebook_size": 5,
+            "similarity": "cosine",
+            "codebook_update": "gradient",
+            "decay": 0.9,
+            "epsilon": 1e-4,
+            "commitment_weight": 0.5,
+            "vectors_per_step": 10,
+            "revival": {"rule": "off", "threshold": 0.1, "every_n_steps": 3, "cap": 2, "warm_up_steps": 5, "patience": 3.0, "start_count": 0.5, "reservoir": 64},
+            "seed": 3,
+        },
+        SEQUENCE,
+    ),
 }
 
 AUDIO = ((2, 60, 1),)  # stems, samples, channels
@@ -64,7 +79,7 @@ LOSSES |= {
     "magnitude_l1": Row({"window_samples": 32, "hop_samples": 8}, AUDIO),
 }
 
-METRICS = {"global_sdr_metric": Row({"stem_index": 1}, AUDIO)}
+METRICS = {"global_sdr_metric": Row({"stem_index": 1}, AUDIO), "code_norm_ratio": Row({}, SEQUENCE), "quantization_error_ratio": Row({"features": 6}, SEQUENCE)}
 
 MODELS = {
     "moises_light": Row(

@@ -3,6 +3,7 @@
 from kseparation.layers.band_convolution import BandConvolution
 from kseparation.layers.band_split import BandMerge, BandSplit
 from kseparation.layers.finite_batch_normalization import FiniteBatchNormalization
+from kseparation.layers.finite_scalar_quantizer import FiniteScalarQuantizer
 from kseparation.layers.frame_resampling import FrameDownsample, FrameUpsample
 from kseparation.layers.rms_norm import RMSNorm
 from kseparation.layers.rotary_attention import RotaryAttention, RotaryTransformer
@@ -10,6 +11,7 @@ from kseparation.layers.spectrogram import STFT, InverseSTFT
 from kseparation.layers.spectrogram_unet import SpectrogramUNet
 from kseparation.layers.strided_convolution import StridedConvolution, TransposedConvolution
 from kseparation.layers.time_frequency_dense import BandConvolutionUnit, FrequencyDense, TimeFrequencyDenseBlock
+from kseparation.layers.vector_quantizer import VectorQuantizer
 
 LAYERS = {
     "stft": STFT,
@@ -29,6 +31,8 @@ LAYERS = {
     "strided_convolution": StridedConvolution,
     "transposed_convolution": TransposedConvolution,
     "time_frequency_dense_block": TimeFrequencyDenseBlock,
+    "finite_scalar_quantizer": FiniteScalarQuantizer,
+    "vector_quantizer": VectorQuantizer,
 }
 
 __all__ = [layer.__name__ for layer in LAYERS.values()] + ["LAYERS"]

@@ -1,9 +1,9 @@
 """Scaled dot-product attention that is fast on every backend."""
 
-import functools
-
 import keras
 from keras import ops
+
+from kseparation.ops.devices import runs_on_cpu
 
 # Below this many positions a single sequence is too little work for a step of a loop.
 LONG_SEQUENCE = 128
@@ -27,7 +27,7 @@ def attend(query, key, value):
     gradient.
     """
     positions = query.shape[1]
-    if keras.backend.backend() == "torch" or positions is None or positions < LONG_SEQUENCE or not _runs_on_cpu():
+    if keras.backend.backend() == "torch" or positions is None or positions < LONG_SEQUENCE or not runs_on_cpu():
         return ops.dot_product_attention(query, key, value)
     return attend_one_by_one(query, key, value)
 
@@ -81,8 +81,3 @@ def _gradients_of_head(parts):
     weights = ops.exp(ops.matmul(query, key) - normalizers)
     of_scores = weights * (ops.matmul(upstream, ops.transpose(value)) - projection)
     return ops.matmul(of_scores, ops.transpose(key)), ops.matmul(ops.transpose(query), of_scores), ops.matmul(ops.transpose(weights), upstream)
-
-
-@functools.cache
-def _runs_on_cpu() -> bool:
-    return all(device.startswith("cpu") for device in keras.distribution.list_devices())
