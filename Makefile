@@ -13,7 +13,7 @@ BACKENDS := tensorflow torch jax
 PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Tests that never import Keras: run once, with a backend name that would make the import fail. All others run on each backend.
-WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \
+WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/data/counts tests/reporting tests/storage \
 	tests/test_floors.py tests/test_house_rules.py)
 # Tests that import Keras and compute nothing with it, in processes that take long: run with torch, which is imported fastest.
 ON_ONE_BACKEND := tests/parity/test_museval.py tests/workflows/test_import_command.py
