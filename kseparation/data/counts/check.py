@@ -13,6 +13,7 @@ LARGEST_COUNT = 2**24
 LOOKED_AT = 200
 # A share of the values of a cell that are whole multiples of its smallest, within a hundredth, by which it is recognised as scaled counts.
 MULTIPLES = 0.9
+FRACTIONAL = ("holds fractional values", "Estimated or corrected counts look so; round them yourself if that is meant.")
 COUNTS_WANTED = "Required: whole numbers from 0 on, as they were read."
 
 
@@ -58,7 +59,8 @@ def as_counts(matrix, name: str, cells: Sequence[str], genes: Sequence[str], cur
         if (wrong := values < 0).any():
             refuse(wrong, "holds negative values", "Scaled (z-scored) or batch-corrected values look so.")
         if (wrong := values != np.floor(values)).any():
-            refuse(wrong, *_kind_of_fractions(matrix))
+            # A few fractions among whole numbers are no transformation of all.
+            refuse(wrong, *(_kind_of_fractions(matrix) if wrong.mean() > 0.5 else FRACTIONAL))
     elif (wrong := values < 0).any():
         refuse(wrong, "holds negative values")
     if (wrong := values > LARGEST_COUNT).any():
@@ -91,7 +93,7 @@ def _kind_of_fractions(matrix):
         with np.errstate(over="ignore", invalid="ignore"):
             if rows and np.median([_multiples(undo(row)) for row in rows]) > MULTIPLES:
                 return what, f"In each cell {how} are whole multiples of one number, which one count became."
-    return "holds fractional values", "Estimated or corrected counts look so; round them yourself if that is meant."
+    return FRACTIONAL
 
 
 def _multiples(values):

@@ -164,7 +164,7 @@ def _of_categories(codes, categories):
 
 
 def write_obs_columns(source: str | Path, target: str | Path, cells: Sequence[str], columns: Mapping[str, np.ndarray]) -> None:
-    """Writes a copy of an `.h5ad` with further columns of its cells; everything else stays as it is, byte for byte.
+    """Writes a copy of an `.h5ad` with further columns of its cells; everything else stays as it is.
 
     Args:
         source: the file that the cells came from.
