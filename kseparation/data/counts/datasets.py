@@ -1,5 +1,6 @@
 """Tables of counts as data sets: parted into training, validation and test, with the columns that tell conditions and types."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -180,4 +181,5 @@ class SimulatedCounts(CountDataset):
 def pbmc68k_table() -> CountTable:
     """Returns all 700 cells of the built-in table, with the columns `bulk_labels`, `phase`, `louvain` and `n_counts`."""
     columns = ("bulk_labels", "phase", "louvain", "n_counts")
-    return read_counts(Path(__file__).with_name("pbmc68k.npz"), columns=columns, size_factors="n_counts")
+    table = read_counts(Path(__file__).with_name("pbmc68k.npz"), columns=columns, size_factors="n_counts")
+    return dataclasses.replace(table, name="pbmc68k")

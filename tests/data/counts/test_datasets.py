@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kseparation.config.arguments import check_arguments
-from kseparation.data.counts import COUNT_DATASETS, PBMC68k, CountFile, SimulatedCounts
+from kseparation.data.counts import COUNT_DATASETS, CountFile, PBMC68k, SimulatedCounts
 from kseparation.errors import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -69,7 +69,7 @@ def test_parts_are_a_partition_and_follow_the_seed():
 def test_words_of_errors():
     with pytest.raises(UserError, match="has no column `sauce` in obs. Did you mean `source`"):
         CountFile(WU2020, conditions=("sauce",))
-    with pytest.raises(UserError, match="pbmc68k.npz` has no column `study`. Did you mean|pbmc68k.npz` has no column `study`. Valid: `bulk_labels`"):
+    with pytest.raises(UserError, match="`pbmc68k` has no column `study` of its cells. Valid: `bulk_labels`, `phase`"):
         PBMC68k(conditions=("study",))
     with pytest.raises(UserError, match="`data.test_split` must be at least 0 and below 1. Received: 1.0"):
         PBMC68k(test_split=1.0)
