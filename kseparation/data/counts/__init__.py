@@ -1,7 +1,7 @@
 """Tables of counts: cells by genes. To add a data set: a class like `CountFile` in `datasets.py` or a file of its own, and a line below."""
 
 from kseparation.data.counts.batches import CountBatches, CountsInOrder
-from kseparation.data.counts.datasets import CountFile, PBMC68k, SimulatedCounts
+from kseparation.data.counts.datasets import CountDataset, CountFile, PBMC68k, SimulatedCounts
 from kseparation.data.counts.files import read_counts
 from kseparation.data.counts.h5ad import read_h5ad, write_h5ad, write_obs_columns
 from kseparation.data.counts.stratified import stratified_cells
@@ -14,6 +14,6 @@ COUNT_DATASETS = {
 }
 
 __all__ = [
-    "COUNT_DATASETS", "CountBatches", "CountFile", "CountTable", "CountsInOrder", "PBMC68k", "SimulatedCounts",
+    "COUNT_DATASETS", "CountBatches", "CountDataset", "CountFile", "CountTable", "CountsInOrder", "PBMC68k", "SimulatedCounts",
     "read_counts", "read_h5ad", "stratified_cells", "write_h5ad", "write_obs_columns",
 ]  # fmt: skip

@@ -27,6 +27,8 @@ class CountDataset:
         split_seed: of the order.
 
     Attributes:
+        all_cells: the table.
+        parts: numbers of the cells of `train`, `validation` and `test`.
         condition_names: of the conditions, in the order of their numbers.
         label_names: of the cell types, in the order of their numbers; empty without `label`.
 
@@ -47,11 +49,11 @@ class CountDataset:
         order = np.random.RandomState(split_seed).permutation(len(table))
         fitted = round(len(table) * (1 - test_split))
         training = fitted - round(fitted * validation_split)
-        self._parts = {"train": order[:training], "validation": order[training:fitted], "test": order[fitted:]}
+        self.parts = {"train": order[:training], "validation": order[training:fitted], "test": order[fitted:]}
         self._shares = {"validation": validation_split, "test": test_split}
         if training < 1:
             raise UserError(f"`data.validation_split` and `data.test_split` leave no cell to train on. Received: {validation_split} and {test_split}, of {len(table)} cells.")
-        absent = set(range(len(self.condition_names))) - set(self._conditions[self._parts["train"]].tolist())
+        absent = set(range(len(self.condition_names))) - set(self._conditions[self.parts["train"]].tolist())
         if absent:
             name = self.condition_names[min(absent)]
             size = int(np.sum(self._conditions == min(absent)))
@@ -66,7 +68,7 @@ class CountDataset:
         Raises:
             UserError: there are none.
         """
-        cells = self._parts[split]
+        cells = self.parts[split]
         if len(cells) == 0:
             raise UserError(f"There are no cells for `{split}`. Required: a `data.{split}_split` above 0 that leaves at least one. Received: {self._shares[split]}, of {len(self.all_cells)} cells.")
         return cells
