@@ -9,11 +9,11 @@ import scipy.cluster.vq
 from kseparation.data.counts import CountDataset
 from kseparation.metrics.code_metrics import adjusted_rand_index, normalized_mutual_information, perplexity, purity
 from kseparation.metrics.count_likelihood import CountLikelihood, nll_of_counts
+from kseparation.metrics.principal_components import principal_components
 
 # Molecules at the global rate that each group is given besides its own, so that a gene it never showed is not impossible.
 PSEUDO_COUNTS = 2000.0
 COMPONENTS = 20
-SCALE = 1e4
 RESTARTS = 10
 LLOYD_STEPS = 50
 # Bounds and steps of the search for the inverse dispersion; each step leaves 0.62 of the interval of its logarithm, in the end 4e-6 of it.
@@ -72,7 +72,7 @@ def count_baselines(data: CountDataset, clusters: Sequence[int] = (10, 16, 32, 6
     rows = [row("one rate per gene", np.zeros(len(table), int))]
     if labels is not None:
         rows.append(row("rates per label (oracle)", labels))
-    components = _principal_components(counts, table.library_sizes, fitted)
+    components = principal_components(counts, table.library_sizes, COMPONENTS, fitted)
     rows += [row(f"rates per cluster, k-means {number}", _k_means(components, fitted, number, seed)) for number in clusters]
     return rows + [row(f"{name}, as in the file", table.groups([name])[0], model=False) for name in partitions]
 
@@ -120,14 +120,6 @@ def largest_likelihood(nll: Callable[[np.ndarray], np.ndarray], genes: int) -> n
         inner = [np.where(left, new, inner[1]), np.where(left, inner[0], new)]
         values = [np.where(left, value, values[1]), np.where(left, values[0], value)]
     return np.exp((low + high) / 2)
-
-
-def _principal_components(counts, library_sizes, fitted):
-    """Coordinates of all cells along the axes in which the fitted ones vary most, `(cells, 20)` or fewer."""
-    logs = np.log1p(counts / library_sizes[:, None] * SCALE)
-    centred = logs - logs[fitted].mean(axis=0)
-    _, axes = np.linalg.eigh(centred[fitted].T @ centred[fitted])
-    return centred @ axes[:, ::-1][:, :COMPONENTS]
 
 
 def _k_means(points, fitted, number, seed):
