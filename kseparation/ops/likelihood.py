@@ -8,7 +8,7 @@ from kseparation.ops.gamma import log_minus_digamma, log_minus_digamma_from_one,
 
 # A mean or inverse dispersion below it counts as it. Softmax gives exact zeros in float32, where a count that was seen would be impossible.
 SMALLEST = 1e-8
-# Above it a negative binomial is a Poisson distribution to the last digit of float32.
+# Beyond it the variance of a mean of 6 is that of a Poisson distribution to the last digit of float32, and of a mean of 10,000 to a ten-thousandth.
 LARGEST_INVERSE_DISPERSION = 1e8
 # Where v = x / (2 + x) is that close to 0, `x - log(1 + x)` loses digits, and a series of so many terms in v does not.
 NEAR = 0.2

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from kseparation.reporting.palette import LIGHT, Palette
 
-PANEL_INCHES = 4.4
+PANEL_INCHES, LEGEND_INCHES = 4.4, 0.9
 # Groups beyond this many are drawn in grey and named together: more colours cannot be told apart.
 MOST_COLOURS = 12
 # Okabe and Ito's colours, then lighter ones of theirs.
@@ -29,7 +29,7 @@ def cell_figure(points: np.ndarray, groupings: Mapping[str, np.ndarray], palette
         raise ValueError(
             f"`points` must be (cells, 2), and each of one or more `groupings` (cells,). Received: {points.shape} and { {title: len(groups) for title, groups in groupings.items()} }"
         )
-    figure = Figure((PANEL_INCHES * len(groupings), PANEL_INCHES), facecolor=palette.background, layout="constrained")
+    figure = Figure((PANEL_INCHES * len(groupings), PANEL_INCHES + LEGEND_INCHES), facecolor=palette.background, layout="constrained")
     FigureCanvasAgg(figure)
     for position, (title, groups) in enumerate(groupings.items()):
         axes = figure.add_subplot(1, len(groupings), position + 1, facecolor=palette.background)
@@ -48,5 +48,6 @@ def cell_figure(points: np.ndarray, groupings: Mapping[str, np.ndarray], palette
         axes.tick_params(colors=palette.text, labelsize=7)
         for spine in axes.spines.values():
             spine.set_color(palette.grid)
-        axes.legend(fontsize=6, markerscale=1.6, frameon=False, labelcolor=palette.text, loc="best")
+        # Below the panel, where no cell is.
+        axes.legend(fontsize=6, markerscale=1.6, frameon=False, labelcolor=palette.text, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=3, columnspacing=0.8, handletextpad=0.2)
     return figure

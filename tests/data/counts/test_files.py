@@ -1,11 +1,12 @@
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse
 
-from kseparation.data.counts import read_counts
+from kseparation.data.counts import CountBatches, CountTable, read_counts, write_h5ad
 from kseparation.errors import UserError
 
 COUNTS = np.array([[0, 3, 1], [2, 0, 0], [0, 0, 7], [1, 1, 1]])
@@ -145,6 +146,26 @@ def test_a_file_that_is_not_there(tmp_path):
     for name in ("a.csv", "a.npz"):
         with pytest.raises(UserError, match="is not there, or no file. Check `data.root`"):
             read_counts(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".h5ad"])
+def test_a_large_table_stays_sparse_until_the_batch(tmp_path, ending):
+    """Of 20,000 cells and 30,000 genes, which take 2.4 GB as a dense table of float32."""
+    draw = np.random.default_rng(0)
+    rows = np.concatenate([np.arange(20_000), draw.integers(0, 20_000, 200_000)])
+    matrix = scipy.sparse.coo_array((np.ones(len(rows), "int32"), (rows, draw.integers(0, 30_000, len(rows)))), shape=(20_000, 30_000)).tocsr()
+    path = tmp_path / f"large{ending}"
+    if ending == ".npz":
+        scipy.sparse.save_npz(path, matrix)
+    else:
+        write_h5ad(path, CountTable(matrix, np.arange(30_000).astype(str), np.arange(20_000).astype(str), np.ones(20_000)))
+    tracemalloc.start()
+    table = read_counts(path)
+    inputs, _ = CountBatches(table, 8).batch(0, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert inputs["counts"].shape == (8, 30_000) and inputs["counts"].sum() > 8
+    assert peak < 60e6
 
 
 @pytest.mark.parametrize("option", [{"annotations": "x.csv"}, {"genes_in_rows": True}])
