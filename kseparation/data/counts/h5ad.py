@@ -43,6 +43,8 @@ def read_h5ad(
             return _read(file, str(path), layer, tuple(columns), size_factors, drop_empty)
     except OSError as error:
         raise UserError(f"`{path}` cannot be read as .h5ad: {error}. Check the path, or restore the file.") from None
+    except (KeyError, IndexError, RuntimeError) as error:  # a part that another names is not there, or HDF5 cannot unpack it
+        raise UserError(f"`{path}` is damaged: {error}. Restore the file.") from None
 
 
 def _read(file, path, layer, columns, size_factors, drop_empty):
@@ -175,13 +177,10 @@ def write_obs_columns(source: str | Path, target: str | Path, cells: Sequence[st
     Raises:
         UserError: the file cannot be read or written, or its cells are others.
     """
+    if not h5py.is_hdf5(source):
+        raise UserError(f"`{source}` is not there, or no .h5ad. Give the file that the counts were read from.")
     with atomic_file(target) as temporary:
-        try:
-            shutil.copyfile(source, temporary)
-        except OSError as error:
-            if error.filename is None or str(error.filename) != str(source):
-                raise
-            raise UserError(f"`{source}` cannot be read: {error.strerror}. Check the path.") from None
+        shutil.copyfile(source, temporary)
         with h5py.File(temporary, "r+") as file:
             rows = _rows_of(_index(file["obs"]), cells, source)
             for name, values in columns.items():

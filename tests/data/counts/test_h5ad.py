@@ -125,9 +125,19 @@ def two_axes(file):
     file["obs/site"] = np.ones((6, 2))
 
 
+def no_names(file):
+    del file["obs/_index"]
+
+
+def far_category(file):
+    file["obs/site/codes"][0] = 9
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
+        (no_names, "changed.h5ad` is damaged: .* Restore the file"),
+        (far_category, "changed.h5ad` is damaged: .* Restore the file"),
         (cut, "layers/counts` is damaged: .*Restore the file"),
         (far, "layers/counts` is damaged: "),
         (smaller, "layers/counts` is damaged: 6 x 3 values for 6 cells and 4 genes"),
@@ -183,7 +193,7 @@ def test_cells_that_were_left_out_have_no_code(tmp_path):
     np.testing.assert_array_equal(table.column("error"), [np.nan, 0.25, np.nan, np.nan, 0.5, np.nan])
 
 
-@pytest.mark.parametrize(("source", "cells", "words"), [(FILE, ["other"], "lacks the cell `other`"), (GOLDEN / "nowhere.h5ad", [], "cannot be read: No such file")])
+@pytest.mark.parametrize(("source", "cells", "words"), [(FILE, ["other"], "lacks the cell `other`"), (GOLDEN / "nowhere.h5ad", [], "is not there, or no .h5ad"), (Path(__file__), [], "is not there, or no .h5ad")])
 def test_codes_of_other_cells_are_refused_and_nothing_is_left(tmp_path, source, cells, words):
     with pytest.raises(UserError, match=words):
         write_obs_columns(source, tmp_path / "x.h5ad", cells, {"code": np.zeros(len(cells), int)})
