@@ -13,10 +13,10 @@ BACKENDS := tensorflow torch jax
 PYTEST := -m pytest --durations=10 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Tests that never import Keras: run once, with a backend name that would make the import fail. All others run on each backend.
-WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/reporting tests/storage \
+WITHOUT_KERAS := $(wildcard tests/audio tests/cli tests/config tests/data/builtin tests/data/counts tests/reporting tests/storage \
 	tests/test_floors.py tests/test_house_rules.py)
-# Tests that import Keras and compute nothing with it, in processes that take long: run with torch, which is imported fastest.
-ON_ONE_BACKEND := tests/parity/test_museval.py tests/workflows/test_import_command.py
+# Tests that import Keras and compute nothing with it, and take long: run with torch, which is imported fastest.
+ON_ONE_BACKEND := tests/parity/test_museval.py tests/workflows/test_count_baselines.py tests/workflows/test_import_command.py
 # Tests that need no package beyond requirements/jax.txt and pytest: they show that no other backend leaks in.
 JAX_ONLY := $(wildcard tests/cli tests/ops tests/layers tests/losses tests/metrics)
 

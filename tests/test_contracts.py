@@ -46,6 +46,11 @@ def batch(row, size=2):
     return [noise(size, *shape, seed=seed) for seed, shape in enumerate(row.shapes)]
 
 
+def references_and_estimates(row, size):
+    true, pred = noise(size, *row.shapes[0]), noise(size, *row.shapes[-1], seed=1)
+    return (np.round(3 * np.abs(true)), 0.1 + np.abs(pred)) if row.counts else (true, pred)
+
+
 def plain(config):
     """A config as JSON gives it back: lists for tuples."""
     return json.loads(json.dumps(config))
@@ -146,10 +151,10 @@ def test_layer_takes_a_batch_of_one(name):
 def test_loss_pulls_a_batch_of_one_towards_its_target(name):
     row = tiny.LOSSES[name]
     loss = LOSSES[name](**row.arguments)
-    true, pred = noise(1, *row.shapes[0]), noise(1, *row.shapes[0], seed=1)
+    true, pred = references_and_estimates(row, 1)
     value = compute(loss, true, pred)
     assert value.shape == () and np.isfinite(value) and value > 0
-    gradient = gradient_of(lambda pair: loss(pair[0], pair[1]), np.stack([true, pred]))[1]
+    gradient = gradient_of(lambda pred: loss(true, pred), pred)
     assert np.all(np.isfinite(gradient)) and np.any(gradient)
     assert compute(loss, true, pred - 1e-3 * gradient / np.abs(gradient).max()) < value
 
@@ -159,14 +164,16 @@ def test_loss_pulls_a_batch_of_one_towards_its_target(name):
 def test_loss_or_metric_in_a_model_survives_its_file(kind, name, tmp_path):
     registry, rows = (LOSSES, tiny.LOSSES) if name in LOSSES else (METRICS, tiny.METRICS)
     component, row = registry[name](**rows[name].arguments), rows[name]
-    model = keras.Sequential([keras.Input(row.shapes[0]), keras.layers.Dense(row.shapes[0][-1])])
+    activation = "softplus" if row.counts else None
+    model = keras.Sequential([keras.Input(row.shapes[-1]), keras.layers.Dense(row.shapes[-1][-1], activation)])
+    true, inputs = references_and_estimates(row, 2)
     loss, metrics = (component, []) if name in LOSSES else ("mse", [component])
     model.compile("sgd", loss, metrics=metrics, run_eagerly=True, jit_compile=False)
-    history = model.fit(noise(2, *row.shapes[0]), noise(2, *row.shapes[0], seed=1), verbose=0).history
+    history = model.fit(inputs, true, verbose=0).history
     assert np.isfinite(list(history.values())).all()
     model.save(tmp_path / "compiled.keras")
     again = keras.saving.load_model(tmp_path / "compiled.keras")
-    scores = [m.evaluate(noise(2, *row.shapes[0]), noise(2, *row.shapes[0]), verbose=0, return_dict=True) for m in (model, again)]
+    scores = [m.evaluate(inputs, true, verbose=0, return_dict=True) for m in (model, again)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
 

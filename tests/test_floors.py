@@ -25,6 +25,7 @@ HOMES = {
     "pydantic": "config",
     "pydantic_core": "config",
     "absl": "cli",
+    "h5py": "data",
     "musdb": "data",
     "jinja2": "reporting",
     "matplotlib": "reporting",

@@ -1,6 +1,7 @@
 """One row for each registered name: how to build it small, with every argument unlike its default.
 
-A name without a row fails `test_contracts.py`. `arguments` names each argument of the constructor; `shapes` are those of the inputs, without the batch.
+A name without a row fails `test_contracts.py`. `arguments` names each argument of the constructor; `shapes` are those of the inputs, without the batch; of a loss those of the
+references and of the estimates, where these differ. `counts` says that the references are counts and the estimates above 0.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ STEMS = ("vocals", "rest")
 class Row:
     arguments: dict[str, Any] = field(default_factory=dict)
     shapes: tuple[tuple[int, ...], ...] = ()
+    counts: bool = False
 
 
 FEATURES = ((4, 6, 4),)  # frames, bins, channels
@@ -77,6 +79,7 @@ LOSSES |= {
         {"windows": (32, 16), "spectral_convergence": 0.5, "log_magnitude": 0.7, "linear_magnitude": 0.2, "smallest_power": 1e-6}, AUDIO
     ),
     "magnitude_l1": Row({"window_samples": 32, "hop_samples": 8}, AUDIO),
+    "negative_binomial": Row({}, ((5,), (5, 2)), counts=True),
 }
 
 METRICS = {"global_sdr_metric": Row({"stem_index": 1}, AUDIO), "code_norm_ratio": Row({}, SEQUENCE), "quantization_error_ratio": Row({"features": 6}, SEQUENCE)}

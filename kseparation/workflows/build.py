@@ -38,8 +38,12 @@ def check_components(config: RunConfig) -> None:
     _check(config.data, DATASETS, "data set", problems, _FROM_DATA)
     for augmentation in config.augment:
         _check(augmentation, AUGMENTATIONS, "augmentation", problems)
+    losses = {name: loss for name, loss in LOSSES.items() if getattr(loss, "task", "separation") == config.task}
     for loss in config.loss:
-        _check(loss, LOSSES, "loss", problems)
+        if loss.name in LOSSES and loss.name not in losses:
+            problems.add(loss.place.below("name"), f"is no loss of the task `{config.task}`. Received: {loss.name}. Valid: {', '.join(f'`{name}`' for name in losses)}.")
+        else:
+            _check(loss, losses, "loss", problems)
     for fault in config.inject:
         _check(fault, FAULTS, "fault", problems)
     _check(config.model, MODELS, "model", problems, _MODEL_FROM_DATA)

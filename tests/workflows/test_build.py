@@ -74,6 +74,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("training: {optimizer: {clipnorm: 1.0}}", "`training.optimizer.clipnorm` is not an argument of `adamw`"),
         ("training: {optimizer: {loss_scale_factor: 8}}", "`training.optimizer.loss_scale_factor` is not an argument of `adamw`"),
         ("loss: [{name: multi_resolution_complex_stft, preset: [bsmamba2]}]", "`loss.0.preset` must be a name. Received: ['bsmamba2']"),
+        ("loss: [{name: negative_binomial}]", "`loss.0.name` is no loss of the task `separation`. Received: negative_binomial. Valid: `waveform_l1`,"),
         ("training: {optimizer: {beta_1: abc}}", "`training.optimizer.beta_1` must be a number"),
     ],
 )
