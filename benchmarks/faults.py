@@ -3,7 +3,7 @@
     python benchmarks/faults.py --part=table|healthy|recovery|cost|plain [--backends=tensorflow,torch,jax] [--json=FILE]
 
 - table: each fault in a training of a small Moises-Light, and its replay: event, verdict, layer, batch and action beside `kseparation/training/faults/table.py`.
-- healthy: 20 seeds of 500 steps of the demo's recipe on its own music, with a model of a few weights: steps left out, returns and incidents must be 0.
+- healthy: 20 seeds of 500 steps of the demo's recipe on its own music, with a model of a few weights and segments of 0.25 s: steps left out, returns and incidents must be 0.
 - recovery: the mean loss of the last 50 steps after a recoverable fault beside that of the run without one, over 3 seeds.
 - cost: a training step of `moises_light_small` (segments of 1.5 s) and of the demo with guard and recorder, and without, in blocks of alternating order; median of the pairs with its
   95 % interval, beside that of pairs without and without, which is the noise. Passed where the upper bound for `moises_light_small` lies below 3 %.
@@ -115,8 +115,8 @@ def healthy(options: argparse.Namespace) -> dict:
     from kseparation.storage.atomic import read_json
     from kseparation.workflows.train import train
 
-    model = "{name: moises_light, window_samples: 2048, hop_samples: 512, bins: 768, width: 8, levels: 1, convolutions: 1, transformers: 1}"
-    overrides = [f"model={model}", "data.segment_seconds=0.5", "training.epochs=5", "training.steps_per_epoch=100", "logging.tensorboard=false"]
+    model = "{name: moises_light, window_samples: 1024, hop_samples: 512, bins: 384, width: 8, levels: 1, convolutions: 1, transformers: 1}"
+    overrides = [f"model={model}", "data.segment_seconds=0.25", "training.epochs=5", "training.steps_per_epoch=100", "logging.tensorboard=false"]
     rows = [("seed", "steps", "left out", "returns", "incidents")]
     number, shares = map(int, options.share.split("/"))
     for seed in range(number, options.seeds or 20, shares):
