@@ -3,7 +3,7 @@
     python benchmarks/faults.py --part=table|healthy|recovery|cost|plain [--backends=tensorflow,torch,jax] [--json=FILE]
 
 - table: each fault in a training of a small Moises-Light, and its replay: event, verdict, layer, batch and action beside `kseparation/training/faults/table.py`.
-- healthy: 20 seeds of 500 steps of the demo's recipe on its own music, with a model of a few weights: steps left out, returns and incidents must be 0.
+- healthy: 20 seeds of 500 steps of the demo's recipe on its own music, with a model of a few weights and segments of 0.25 s: steps left out, returns and incidents must be 0.
 - recovery: the mean loss of the last 50 steps after a recoverable fault beside that of the run without one, over 3 seeds.
 - cost: a training step of `moises_light_small` (segments of 1.5 s) and of the demo with guard and recorder, and without, in blocks of alternating order; median of the pairs with its
   95 % interval, beside that of pairs without and without, which is the noise. Passed where the upper bound for `moises_light_small` lies below 3 %.
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--faults", default=None, help="some faults only, comma-separated")
     parser.add_argument("--cases", default=None, help="of cost, comma-separated: moises_light_small, demo")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--share", default="0/1", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps({"table": table, "healthy": healthy, "recovery": recovery, "cost": cost, "plain": plain}[options.part](options)))
@@ -57,10 +58,15 @@ def main() -> None:
         command = [sys.executable, "-W", "ignore", __file__, "--worker", f"--part={options.part}", f"--pairs={options.pairs}"]
         command += [f"--{name}={value}" for name in ("seeds", "faults", "cases") if (value := getattr(options, name)) is not None]
         environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{backend}: the process ended with {done.returncode}; what it said stands above.")
-        results[backend] = json.loads(done.stdout.splitlines()[-1])
+        if options.part == "healthy":  # one thread a process, for its steps are small
+            environment |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+        processes = range(os.cpu_count() if options.part == "healthy" else 1)
+        shares = [subprocess.Popen([*command, f"--share={number}/{len(processes)}"], env=environment, stdout=subprocess.PIPE, text=True) for number in processes]
+        said = [share.communicate()[0] for share in shares]
+        if any(share.returncode for share in shares):
+            sys.exit(f"{backend}: a process ended with {[share.returncode for share in shares]}; what it said stands above.")
+        found = [json.loads(words.splitlines()[-1]) for words in said]
+        results[backend] = found[0] if len(found) == 1 else all_seeds(found)
         print(f"\n{backend}, {time.monotonic() - start:.0f} s")
         for row in results[backend]["rows"]:
             print("  " + "  ".join(str(value).ljust(18) for value in row))
@@ -109,18 +115,24 @@ def healthy(options: argparse.Namespace) -> dict:
     from kseparation.storage.atomic import read_json
     from kseparation.workflows.train import train
 
-    model = "{name: moises_light, window_samples: 2048, hop_samples: 512, bins: 768, width: 8, levels: 1, convolutions: 1, transformers: 1}"
-    overrides = [f"model={model}", "data.segment_seconds=0.5", "training.epochs=5", "training.steps_per_epoch=100", "logging.tensorboard=false"]
-    rows, alarms = [("seed", "steps", "left out", "returns", "incidents")], 0
-    for seed in range(options.seeds or 20):
+    model = "{name: moises_light, window_samples: 1024, hop_samples: 512, bins: 384, width: 8, levels: 1, convolutions: 1, transformers: 1}"
+    overrides = [f"model={model}", "data.segment_seconds=0.25", "training.epochs=5", "training.steps_per_epoch=100", "logging.tensorboard=false"]
+    rows = [("seed", "steps", "left out", "returns", "incidents")]
+    number, shares = map(int, options.share.split("/"))
+    for seed in range(number, options.seeds or 20, shares):
         with tempfile.TemporaryDirectory() as folder:
             config = load_config(ROOT / "configs" / "demo" / "separation.yaml", [*overrides, f"seed={seed}"])
             quiet(train, config, run_dir=Path(folder) / "run")
             summary = read_json(Path(folder) / "run" / "summary.json")
         rows.append((seed, summary["steps"], summary["skipped_steps"], summary["returns"], summary["incidents"]))
-        alarms += summary["skipped_steps"] + summary["returns"] + summary["incidents"]
         print(rows[-1], file=sys.stderr, flush=True)
-    return {"rows": rows, "sum": f"{alarms} alarms in {sum(row[1] for row in rows[1:])} steps"}
+    return all_seeds([{"rows": rows}])
+
+
+def all_seeds(shares: list[dict]) -> dict:
+    """The seeds that several processes trained, together."""
+    rows = [shares[0]["rows"][0], *sorted(tuple(row) for share in shares for row in share["rows"][1:])]
+    return {"rows": rows, "sum": f"{sum(sum(row[2:]) for row in rows[1:])} alarms in {sum(row[1] for row in rows[1:])} steps"}
 
 
 def recovery(options: argparse.Namespace) -> dict:

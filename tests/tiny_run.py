@@ -1,5 +1,6 @@
 """A run that takes seconds: a small model, a few songs of noise, and the command that trains it."""
 
+import json
 import os
 import sys
 import time
@@ -64,6 +65,12 @@ def write_config(folder: Path, model=MODEL, **training) -> Path:
 def tiny_config(folder: Path, overrides=(), model=MODEL, **training) -> RunConfig:
     """Returns the config of `write_config` with overrides as the command line takes them."""
     return load_config(write_config(folder, model, **training), overrides)
+
+
+def rows(run: Path, *kinds: str) -> list[dict]:
+    """Events of the log of a run, of these kinds or all."""
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in found if not kinds or row["kind"] in kinds]
 
 
 def child_environment() -> dict[str, str]:

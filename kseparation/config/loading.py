@@ -1,5 +1,6 @@
 """Config file and `--set` overrides -> RunConfig, with everything that is wrong reported at once."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +151,7 @@ def _report(details: ErrorDetails, place: Place, problems: Problems) -> None:
     at = place.below(*parts)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        problems.add(at, f"is not a known key. {did_you_mean(str(parts[-1]), _keys(_record_at(parts[:-1])))}")
+        problems.add(at, f"is not a known key. {_near_keys(parts)}")
         return
     if kind == "missing":
         problems.add(at, "is required.")
@@ -161,6 +162,23 @@ def _report(details: ErrorDetails, place: Place, problems: Problems) -> None:
         problems.add(at, f"{context['error']}.")
         return
     problems.add(at, requirement(details))
+
+
+def _near_keys(parts: tuple[Any, ...]) -> str:
+    """The hint for a key that does not belong where it stands: one that does and has nearly its name, else one that stands elsewhere, else all that do."""
+    name, siblings = str(parts[-1]), _keys(_record_at(parts[:-1]))
+    if not difflib.get_close_matches(name, siblings):
+        elsewhere = {path.rsplit(".", 1)[-1]: path for path in _paths(RunConfig)}
+        if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
+            return f"Did you mean `{elsewhere[near[0]]}`?"
+    return did_you_mean(name, siblings)
+
+
+def _paths(record: type, above: str = "") -> Iterator[str]:
+    for key in _keys(record):
+        yield above + key
+        if hasattr(inner := record.model_fields[key].annotation, "model_fields"):
+            yield from _paths(inner, f"{above}{key}.")
 
 
 def _record_at(parts: tuple[Any, ...]) -> type:

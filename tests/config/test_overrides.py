@@ -63,6 +63,8 @@ def test_an_override_replaces_what_the_file_has_wrong(empty: Path) -> None:
             "training.optimizr.name=x",
             "--set training.optimizr.name=x: `training.optimizr` is not a known key. Did you mean `optimizer`",
         ),
+        ("training.lerning_rate=1", "`training.lerning_rate` is not a known key. Did you mean `training.optimizer.learning_rate`?"),
+        ("steps_per_epoch=1", "`steps_per_epoch` is not a known key. Did you mean `training.steps_per_epoch`?"),
         ("training.epochs=2.5", "--set training.epochs=2.5: `training.epochs` must be a whole number. Received: 2.5"),
         ("training.epochs=.inf", "`training.epochs` must be a finite number. Received: .inf"),
     ],

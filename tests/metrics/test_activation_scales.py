@@ -5,6 +5,7 @@ import pytest
 from kseparation.layers.output_watch import called_layers
 from kseparation.metrics.activation_scales import ActivationScales, scale_of
 from kseparation.training import GuardedOptimizer
+from kseparation.training.float_tensors import gradients
 from kseparation.training.operation_watch import OperationWatch
 from tests.on_backend import numbers
 from tests.tiny_separator import SAMPLES, fit, tiny_batches, tiny_separator
@@ -101,14 +102,22 @@ def test_who_takes_a_step_apart_sees_nothing_of_the_record() -> None:
     assert seen and not {"square", "mean", "sqrt"} & set(seen)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="only torch keeps what is referred to")
 def test_no_output_is_kept_through_the_backward_pass() -> None:
+    """torch keeps all that is referred to: the storage of a scale must be its own, of one number."""
     model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.0), record_steps=4))
     model.record_activations(called_layers(model, np.zeros((1, SAMPLES, 2), "float32")), 4)
     with model._scores.handover.step():
-        model(np.ones((3, SAMPLES, 2), "float32"), training=True)
+        model(np.random.default_rng(0).normal(size=(3, SAMPLES, 2)).astype("float32"), training=True)
         kept = list(model._scores.handover.scales.values())
-    assert len(kept) == 2 and all(scale.shape == () and not scale.requires_grad and scale.untyped_storage().nbytes() == 4 for scale in kept)
+    assert len(kept) == 2 and all(tuple(scale.shape) == () and numbers(scale) > 0 for scale in kept)
+    if keras.backend.backend() == "torch":
+        assert all(not scale.requires_grad and scale.untyped_storage().nbytes() == 4 for scale in kept)
+
+
+def test_no_gradient_goes_through_a_scale() -> None:
+    output = keras.ops.ones((3, SAMPLES, 2))
+    (through,) = gradients(lambda tensors: keras.ops.sum(tensors[0]) + scale_of(tensors[0]), [output])
+    np.testing.assert_array_equal(numbers(through), 1.0)
 
 
 def test_a_ring_has_a_length() -> None:

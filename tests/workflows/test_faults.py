@@ -64,11 +64,13 @@ def test_a_fault_that_would_never_come_is_refused(tmp_path: Path, faults: str, w
         train(config, run_dir=tmp_path / "run")
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of the backend that compiles nothing")
 def test_a_fault_of_compiled_steps_is_refused_where_nothing_is_compiled(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, ["reproduce_failure=true", "inject=[{name: compiled_nan, step: 2}]"], model={"name": "tiny_separator"})
-    with pytest.raises(UserError, match="a step that is not compiled cannot have it"):
-        train(config, run_dir=tmp_path / "run")
+    if keras.backend.backend() == "torch":
+        with pytest.raises(UserError, match="a step that is not compiled cannot have it"):
+            train(config, run_dir=tmp_path / "run")
+    else:
+        assert train(config, run_dir=tmp_path / "run").summary["skipped_steps"] == 1
 
 
 def rates(steps, factor=1.0, returns=None):

@@ -20,7 +20,7 @@ from kseparation.training.run_log import RunLog, rows_of_the_course
 from kseparation.workflows import incident_record
 from kseparation.workflows.train import train
 from tests.faulty_run import STEP, run_with
-from tests.tiny_run import poison, tiny_config
+from tests.tiny_run import poison, rows, tiny_config
 from tests.tiny_separator import TinySeparator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is known to break a training.*:UserWarning")
@@ -30,11 +30,6 @@ LINEAR = {"name": "tiny_separator"}
 @pytest.fixture(autouse=True)
 def tiny_separator_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "tiny_separator", TinySeparator)
-
-
-def rows(run: Path, *kinds: str) -> list[dict]:
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in found if row["kind"] in kinds]
 
 
 def steps_logged(run: Path) -> list[int]:
@@ -172,8 +167,8 @@ def test_a_training_outlives_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mon
     assert summary["best_validation_loss"] == undisturbed["best_validation_loss"]
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_a_signal_after_a_return_saves_where_the_training_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     write, seen = RunLog.step, []
 
     def step(self, step, parts):
@@ -183,11 +178,8 @@ def test_a_signal_after_a_return_saves_where_the_training_is(tmp_path: Path, mon
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(RunLog, "step", step)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_with("loss_spike", tmp_path, replayed=False)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        run_with("loss_spike", tmp_path, replayed=False)
     checkpoint = CheckpointStore(tmp_path / "run" / "checkpoints").load_latest()
     assert checkpoint.step == 15 and len(checkpoint.progress["recovery"]["returns"]) == 1
     assert all(np.isfinite(value).all() for name, value in checkpoint.arrays.items() if "recorded" not in name and value.dtype.kind == "f")
@@ -255,24 +247,12 @@ def test_a_return_on_a_full_disk_leaves_no_hole(tmp_path: Path, monkeypatch: pyt
     assert "the checkpoint of step 10 was written, after 1 attempt that the disk refused" in capsys.readouterr().err
 
 
-def test_a_part_that_began_is_no_leap_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_began_is_no_leap_after_a_resume(tmp_path: Path, interrupt_after: set[int]) -> None:
     late = ["loss=[{name: waveform_l1, weight: 0.01}, {name: multi_resolution_complex_stft, windows: [256, 128], hop_samples: 64, minimum_fft_size: 1, start_step: 40}]"]
-    write, pending = RunLog.step, [50]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def step(self, step, parts):
-        write(self, step, parts)
-        if step in pending:
-            pending.remove(step)
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunLog, "step", step)
     config = tiny_config(tmp_path, late, model=LINEAR, epochs=1, steps_per_epoch=70)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(config, run_dir=tmp_path / "run")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    interrupt_after.add(50)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run_dir=tmp_path / "run")
     assert train(config, run_dir=tmp_path / "run").summary["returns"] == 0
 
 

@@ -1,6 +1,5 @@
 """Runs that go on: after an interruption at any place, after a stop, and with another config."""
 
-import json
 import shutil
 import signal
 from pathlib import Path
@@ -20,9 +19,10 @@ from kseparation.training.run_log import RunLog
 from kseparation.workflows.train import train
 from tests.on_backend import numbers, without_graphs
 from tests.songs import write_songs
-from tests.tiny_run import MODEL, poison, tiny_config
+from tests.tiny_run import MODEL, poison, rows, tiny_config
 from tests.tiny_separator import TinySeparator
 
+pytestmark = pytest.mark.usefixtures("ctrl_c_is_heard")
 LINEAR = {"name": "tiny_separator"}
 
 
@@ -30,31 +30,6 @@ LINEAR = {"name": "tiny_separator"}
 def tiny_separator_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that is built in no time, where the test is not about the model."""
     monkeypatch.setitem(MODELS, "tiny_separator", TinySeparator)
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_is_heard():
-    """A shell that starts the tests in the background has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def signal_after(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
-    """Sends this process a SIGINT in each of these steps, once."""
-    write = RunLog.step
-
-    def step(self, step, parts):
-        write(self, step, parts)
-        if step in steps:
-            steps.remove(step)
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunLog, "step", step)
 
 
 def train_to_the_end(config, run_dir: Path) -> tuple[dict, int]:
@@ -73,17 +48,17 @@ def load(file: Path):
 
 def what_it_found(folder: Path) -> tuple:
     """Losses of all steps and validations, and the kept models, without times."""
-    validations = [{key: value for key, value in row.items() if key != "seconds"} for row in rows(folder) if row["kind"] == "validation"]
+    validations = [{key: value for key, value in row.items() if key != "seconds"} for row in rows(folder, "validation")]
     weights = [[numbers(weight).tolist() for weight in load(folder / name).weights] for name in ("model.keras", "last.keras")]
     return (folder / "losses.log").read_bytes(), validations, weights
 
 
-def test_an_interruption_anywhere_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_anywhere_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt_after: set[int]) -> None:
     """In the first step, inside an epoch, in the last step of one, in a validation, and in the very last step."""
     model = {"name": "tiny_separator", "dropout": 0.3}
     config = tiny_config(tmp_path, model=model, epochs=4, steps_per_epoch=3, accumulate_steps=2, early_stopping_patience=9)
     expected = train(config, run_dir=tmp_path / "undisturbed").summary
-    signal_after(monkeypatch, {1, 3, 5, 12})
+    interrupt_after.update({1, 3, 5, 12})
     read, pending = ValidationSegments.__getitem__, [3]
 
     def interrupted(self, index):
@@ -99,12 +74,12 @@ def test_an_interruption_anywhere_leaves_no_trace(tmp_path: Path, monkeypatch: p
     assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
 
 
-def test_a_start_from_the_data_and_a_loss_that_comes_later_go_on_as_they_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_from_the_data_and_a_loss_that_comes_later_go_on_as_they_began(tmp_path: Path, interrupt_after: set[int]) -> None:
     model = {"name": "mask_unet", "window_samples": 32, "hop_samples": 16, "filters": [2], "output_bias": "from_data"}
     losses = ["loss=[{name: waveform_l1, weight: 10.0, start_step: 2, ramp_steps: 3}]"]
     config = tiny_config(tmp_path, losses, model=model, epochs=2, steps_per_epoch=3)
     train(config, run_dir=tmp_path / "undisturbed")
-    signal_after(monkeypatch, {1, 4})
+    interrupt_after.update({1, 4})
     _, interruptions = train_to_the_end(config, tmp_path / "interrupted")
     assert interruptions == 2
     assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
@@ -113,18 +88,18 @@ def test_a_start_from_the_data_and_a_loss_that_comes_later_go_on_as_they_began(t
     # Logged as it counts; the model changes little in six steps.
     np.testing.assert_allclose(np.array(waves) / waves[-1], [0, 0, 1 / 3, 2 / 3, 1, 1], atol=0.2)
     assert waves[:2] == [0, 0]
-    starts = [row for row in rows(tmp_path / "interrupted") if row["kind"] == "start"]
+    starts = rows(tmp_path / "interrupted", "start")
     assert len(starts) == 1 and starts[0]["output_bias/vocals"] == pytest.approx(np.log(starts[0]["mean_mask/vocals"] / (1 - starts[0]["mean_mask/vocals"])))
 
 
 @pytest.mark.slow
-def test_the_real_model_goes_on_exactly_with_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_model_goes_on_exactly_with_all_threads(tmp_path: Path, interrupt_after: set[int]) -> None:
     """On TensorFlow operation by operation; its graphs go on in `test_interrupted_training.py`."""
     model = {**MODEL, "transformers": 0, "bands": 1}  # which some backend takes long to compile
     config = tiny_config(tmp_path, model=model, epochs=1, steps_per_epoch=4)
     with without_graphs():
         train(config, run_dir=tmp_path / "undisturbed")
-        signal_after(monkeypatch, {2})
+        interrupt_after.update({2})
         _, interruptions = train_to_the_end(config, tmp_path / "interrupted")
     assert interruptions == 1
     assert what_it_found(tmp_path / "interrupted") == what_it_found(tmp_path / "undisturbed")
@@ -210,7 +185,7 @@ def test_a_changed_config_goes_on_where_it_is_allowed(tmp_path: Path, monkeypatc
     result = train(longer, run_dir=tmp_path / "run", allow=["training.ema"])
     assert result.summary["steps"] == 2
     assert load_config(tmp_path / "run" / "config.yaml") == longer
-    resumed = [row for row in rows(tmp_path / "run") if row["kind"] == "resume"]
+    resumed = rows(tmp_path / "run", "resume")
     assert [(row["step"], row["from_backend"]) for row in resumed] == [(1, keras.backend.backend())]
 
 
@@ -294,8 +269,8 @@ def test_other_validation_songs_have_their_own_best_model(tmp_path: Path) -> Non
     assert summary["best_epoch"] == 2
 
 
-def test_a_run_that_is_shortened_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    signal_after(monkeypatch, {5})
+def test_a_run_that_is_shortened_does_not_go_on(tmp_path: Path, interrupt_after: set[int]) -> None:
+    interrupt_after.update({5})
     with pytest.raises(KeyboardInterrupt):
         train(tiny_config(tmp_path, model=LINEAR, epochs=3, steps_per_epoch=3), run_dir=tmp_path / "run")
     shorter = tiny_config(tmp_path, model=LINEAR, epochs=1, steps_per_epoch=3)
@@ -357,7 +332,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[:-40])
     train(config, run_dir=run)
     assert what_it_found(run) == expected
-    assert [row["step"] for row in rows(run) if row["kind"] == "resume"] == [4]
+    assert [row["step"] for row in rows(run, "resume")] == [4]
 
 
 def test_allow_belongs_to_a_run(tmp_path: Path) -> None:

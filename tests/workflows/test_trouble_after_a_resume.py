@@ -1,8 +1,5 @@
 """Trainings that are killed or interrupted around trouble, and meet it as those do that nobody disturbs."""
 
-import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +7,9 @@ import pytest
 from kseparation.models import MODELS
 from kseparation.storage.atomic import read_json
 from kseparation.storage.checkpoints import CheckpointStore
-from kseparation.training.run_log import RunLog
 from kseparation.workflows.train import train
 from tests.faulty_run import run_with
-from tests.tiny_run import poison, tiny_config
+from tests.tiny_run import poison, rows, tiny_config
 from tests.tiny_separator import TinySeparator
 
 LINEAR = {"name": "tiny_separator"}
@@ -22,28 +18,6 @@ LINEAR = {"name": "tiny_separator"}
 @pytest.fixture(autouse=True)
 def tiny_separator_is_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "tiny_separator", TinySeparator)
-
-
-@pytest.fixture
-def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Steps after which SIGINT comes, once each."""
-    write, pending = RunLog.step, []
-
-    def step(self, step, parts):
-        write(self, step, parts)
-        if step in pending:
-            pending.remove(step)
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(RunLog, "step", step)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield pending
-    signal.signal(signal.SIGINT, before)
-
-
-def rows(run: Path, *kinds: str) -> list[dict]:
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in found if row["kind"] in kinds]
 
 
 def test_a_kill_within_the_first_return_loses_no_state_of_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,7 +52,7 @@ def test_a_kill_within_the_first_return_loses_no_state_of_the_second(tmp_path: P
     assert "is left out" not in caplog.text
 
 
-def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt_after: list) -> None:
+def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt_after: set[int]) -> None:
     """While the loss scale is above 1 the optimizer does not count them."""
     poison(monkeypatch, 30, 6, draws=(0,))
     def go(name):
@@ -89,7 +63,7 @@ def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_
     expected = go("undisturbed")
     assert expected == [("fault", 31), ("fault", 32), ("fault", 33), ("fault", 34), ("recovery", 34)]
     for name in ("run", "older"):
-        interrupt_after.append(32)
+        interrupt_after.add(32)
         with pytest.raises(KeyboardInterrupt):
             go(name)
     assert go("run") == expected
@@ -104,7 +78,7 @@ def test_bad_losses_in_a_row_are_counted_across_a_resume_in_mixed_precision(tmp_
     assert go("older")[-1] == ("recovery", 36)
 
 
-def test_interruptions_push_out_no_state_that_a_return_leads_to(tmp_path: Path, interrupt_after: list) -> None:
+def test_interruptions_push_out_no_state_that_a_return_leads_to(tmp_path: Path, interrupt_after: set[int]) -> None:
     def go(name):
         overrides = ["inject=[{name: loss_spike, step: 66}]", "safety.keep_snapshots=2"]
         run = run_with("loss_spike", tmp_path / name, overrides, epochs=4, replayed=False).run
@@ -112,7 +86,7 @@ def test_interruptions_push_out_no_state_that_a_return_leads_to(tmp_path: Path, 
 
     expected = go("undisturbed")
     assert expected[1] == [(66, 40)]  # the states in memory are of steps 50 and 60
-    interrupt_after += [45, 50]
+    interrupt_after.update({45, 50})
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             go("interrupted")

@@ -1,5 +1,7 @@
 """Faults of layers and losses. They answer to a batch that is marked, so that the same batch fails again in a replay, and a batch drawn anew does not."""
 
+import abc
+
 import keras
 import numpy as np
 from keras import ops
@@ -17,7 +19,7 @@ class _MarkedBatch(Fault):
             mark(mixtures, stems)
 
 
-class _LayerFault(_MarkedBatch):
+class _LayerFault(_MarkedBatch, abc.ABC):
     """A fault in the output of one layer.
 
     Args:
@@ -48,9 +50,9 @@ class _LayerFault(_MarkedBatch):
         wrap_call(model, look)
         watch_output(layers[self.path], lambda output: self.spoil(output, seen[0], model) if seen else None)
 
+    @abc.abstractmethod
     def spoil(self, output, marked, model):
         """Returns the output with the fault in it where the batch is marked."""
-        raise NotImplementedError
 
 
 class LayerInfinite(_LayerFault):
