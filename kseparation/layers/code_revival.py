@@ -4,8 +4,7 @@ All of it is made without branches and with shapes that do not depend on how man
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from keras import ops
@@ -61,21 +60,6 @@ class Revival:
                 raise ValueError(f"`revival.{name}` must lie above 0 and not above 1. Received: {name}={value}")
         if self.reservoir is not None and self.reservoir & (self.reservoir - 1):
             raise ValueError(f"`revival.reservoir` must be a power of two, as 4096. Received: reservoir={self.reservoir}")
-
-    @classmethod
-    def of(cls, settings: "Revival | Mapping[str, Any] | None") -> "Revival":
-        """Returns a record from a record, a mapping with some of its keys, or None for the defaults.
-
-        Raises:
-            ValueError: a key is unknown or a value out of its range.
-        """
-        if isinstance(settings, cls):
-            return settings
-        names = [field.name for field in fields(cls)]
-        for key in settings or {}:
-            if key not in names:
-                raise ValueError(f"`revival.{key}` is not a setting of revival. {did_you_mean(key, names)}")
-        return cls(**(settings or {}))
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as a config has them."""

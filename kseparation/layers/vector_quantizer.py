@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kseparation.config.settings import settings_of
 from kseparation.errors import did_you_mean
 from kseparation.layers import code_revival
 from kseparation.layers.code_revival import Revival
@@ -20,7 +21,7 @@ from kseparation.ops.norms import euclidean_norm
 LARGEST_NORM = 1e18
 # Steps are counted in float32, so that a rejected step takes them back too; from here the count goes on at half, where float32 still tells neighbours apart.
 LAST_STEP = 2**23
-CHOICES = {"similarity": ("euclidean", "cosine"), "codebook_update": ("ema", "gradient", "none"), "ema_source": ("residual", "quantized")}
+CHOICES = {"similarity": ("euclidean", "cosine", "mixed"), "codebook_update": ("ema", "gradient", "none"), "ema_source": ("residual", "quantized")}
 
 
 class Quantized(NamedTuple):
@@ -52,7 +53,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     Args:
         codebook_size: number of codes, at least 2.
-        similarity: `euclidean`, or `cosine`: vectors and codes have length 1 in the comparison, in the output and in the losses.
+        similarity: `euclidean`, or `cosine`: vectors and codes have length 1 in the comparison, in the output and in the losses. `mixed` compares directions and puts out rows of any length: the
+            nearest code may be a thousand times as long as the vector. For reproducing that failure.
         codebook_update: `ema`, rows are running means of the vectors that they are nearest to; `gradient`, they are trained by a loss; `none`, only `set_codebook` and revival move them.
         decay: share of the running counts and sums that is kept at each step, 0 to below 1.
         epsilon: added to the running counts where they divide, above 0; a code that stays out of use until its running count has fallen to it is drawn to the origin.
@@ -82,7 +84,7 @@ class VectorQuantizer(keras.layers.Layer):
     def __init__(
         self,
         codebook_size: int,
-        similarity: Literal["euclidean", "cosine"] = "euclidean",
+        similarity: Literal["euclidean", "cosine", "mixed"] = "euclidean",
         codebook_update: Literal["ema", "gradient", "none"] = "ema",
         decay: float = 0.99,
         epsilon: float = 1e-5,
@@ -103,7 +105,7 @@ class VectorQuantizer(keras.layers.Layer):
         _require(commitment_weight >= 0, "`commitment_weight` must be at least 0", commitment_weight=commitment_weight)
         _require(vectors_per_step is None or vectors_per_step >= 1, "`vectors_per_step` must be at least 1", vectors_per_step=vectors_per_step)
         by_gradient = codebook_update == "gradient"
-        self.revival = Revival(rule="off") if revival is None and by_gradient else Revival.of(revival)
+        self.revival = Revival(rule="off") if revival is None and by_gradient else settings_of(Revival, revival, "revival")
         if by_gradient and self.revival.rule != "off":
             raise ValueError(
                 "`revival` needs a codebook that no optimizer moves. Received: "
@@ -181,10 +183,9 @@ class VectorQuantizer(keras.layers.Layer):
         counted = None if counted is None else ops.reshape(ops.cast(counted, "float32"), (-1,))
         codebook = ops.convert_to_tensor(self.codebook)
         by_gradient = self.codebook_update == "gradient"
-        if by_gradient and self.similarity == "cosine":
-            codes = vq.nearest_codes(flat, vq.unit_vectors(ops.stop_gradient(codebook)))
-        else:
-            codes = vq.nearest_codes(flat, codebook)
+        by_direction = self.similarity == "mixed" or (by_gradient and self.similarity == "cosine")
+        compared = vq.unit_vectors(flat) if self.similarity == "mixed" else flat
+        codes = vq.nearest_codes(compared, vq.unit_vectors(ops.stop_gradient(codebook)) if by_direction else codebook)
         # A copy of the rows: torch would not let the codebook be written while a gradient waits for its old values.
         rows = ops.take(codebook if by_gradient else ops.stop_gradient(codebook), codes, axis=0)
         if by_gradient and self.similarity == "cosine":

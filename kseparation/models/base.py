@@ -69,8 +69,13 @@ class TrackedModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def family_metrics(self) -> list[keras.metrics.Metric]:
-        """Returns the metrics that every training of this family logs, updated with (y_true, y_pred)."""
+        """Returns the metrics that every training of this family logs."""
         return []
+
+    def update_family_metrics(self, metrics: list[keras.metrics.Metric], y_true, y_pred, training: bool) -> None:
+        """Adds a batch to the metrics of `family_metrics`; by default they are given (y_true, y_pred)."""
+        for metric in metrics:
+            metric.update_state(ops.convert_to_tensor(y_true), y_pred)
 
     def objective_names(self) -> list[str]:
         """Returns the names of the parts that the model itself adds to the loss."""
@@ -141,7 +146,7 @@ class TrackedModel(keras.Model):
         """Sets what the model takes from the first training examples, before the first step; returns it by name, for the log.
 
         Args:
-            examples: pairs of mixtures `(batch, samples, channels)` and stems `(batch, stems, samples, channels)`.
+            examples: batches as a training has them, pairs of inputs and references.
         """
         return {}
 
@@ -198,8 +203,7 @@ class TrackedModel(keras.Model):
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
         if training and self._scores.activations is not None:
             self._scores.activations.update_state(self._scores.handover.scales, step + 1)
-        for metric in self._scores.others:
-            metric.update_state(ops.convert_to_tensor(y), ops.stop_gradient(y_pred))
+        self.update_family_metrics(self._scores.others, y, ops.stop_gradient(y_pred), training)
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the
         # optimizer's gate sees it.
         gate = ops.where(ops.isfinite(total), ops.ones_like(total), total - total)

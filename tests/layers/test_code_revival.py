@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 from kseparation.layers import VectorQuantizer, code_revival
+from kseparation.config.settings import settings_of
 from kseparation.layers.code_revival import Revival
 from tests.on_backend import compute, numbers
 
@@ -196,7 +197,7 @@ def test_without_revival_there_is_no_state_for_it():
     ("settings", "message"),
     [
         ({"rule": "relativ"}, "`revival.rule` is unknown. Received: rule='relativ'. Did you mean `relative`?"),
-        ({"every_n_step": 3}, "`revival.every_n_step` is not a setting of revival. Did you mean `every_n_steps`?"),
+        ({"every_n_step": 3}, "`revival.every_n_step` is not a setting of `revival`. Did you mean `every_n_steps`?"),
         ({"every_n_steps": 0}, "`revival.every_n_steps` must be at least 1. Received: every_n_steps=0"),
         ({"cap": 0}, "`revival.cap` must be at least 1. Received: cap=0"),
         ({"warm_up_steps": -1}, "`revival.warm_up_steps` must be at least 0. Received: warm_up_steps=-1"),
@@ -215,4 +216,4 @@ def test_wrong_settings_are_told(settings, message):
 
 def test_a_record_and_its_mapping_are_the_same():
     record = Revival(cap=3, every_n_steps=2)
-    assert Revival.of(record) is record and Revival.of(record.as_dict()) == record and Revival.of(None) == Revival()
+    assert settings_of(Revival, record, "revival") is record and settings_of(Revival, record.as_dict(), "revival") == record and settings_of(Revival, None, "revival") == Revival()
