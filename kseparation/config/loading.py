@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from kseparation.config.overrides import apply_override, item_or_none
 from kseparation.config.places import Place, Problems, join_key
-from kseparation.config.records import ComponentConfig, DataConfig, LossConfig, OptimizerConfig, RunConfig
+from kseparation.config.records import UNUSED_KEYS, ComponentConfig, DataConfig, LossConfig, OptimizerConfig, RunConfig
 from kseparation.config.strict_yaml import MAX_CHARACTERS, dump, parse
 from kseparation.config.wording import requirement
 from kseparation.errors import UserError, did_you_mean
@@ -55,12 +55,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def dump_config(config: RunConfig) -> str:
     """Writes a config as YAML with every key, which `load_config` reads back to an equal record."""
-    return dump(_tree(config.model_dump()))
+    return dump(_file(config))
 
 
 def flat_config(config: RunConfig) -> dict[str, Any]:
     """Returns every value of a config under the dotted key that `--set` knows it by: `loss.0.weight`."""
-    return dict(_leaves(_tree(config.model_dump())))
+    return dict(_leaves(_file(config)))
+
+
+def _file(config):
+    """The tree of a file that says all that a config says."""
+    tree = _tree(config.model_dump())
+    for part, keys in UNUSED_KEYS.get(config.task, {}).items():
+        for key in keys:
+            del tree[part][key]
+    return tree
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -209,6 +209,19 @@ class EvaluationConfig(Record):
     overlap: _Overlap = 0.5
 
 
+# What an absent key means for a task, where that is not the default of `RunConfig`.
+TASK_DEFAULTS: dict[str, dict[str, Any]] = {
+    "counts": {
+        "data": DataConfig(name="pbmc68k"),
+        "augment": (),
+        "model": ComponentConfig(name="count_autoencoder"),
+        "loss": (LossConfig(name="negative_binomial"),),
+    },
+}
+# Keys that mean nothing to a task.
+UNUSED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {"counts": {"data": ("stems", "sample_rate", "channels", "segment_seconds", "overlap")}}
+
+
 class RunConfig(Record):
     """One run, complete: what `config.yaml` in a run folder holds.
 
@@ -233,7 +246,7 @@ class RunConfig(Record):
     4
     """
 
-    task: Literal["separation"] = "separation"
+    task: Literal["separation", "counts"] = "separation"
     seed: int = Field(0, ge=0, lt=2**32)
     data: DataConfig = DataConfig()
     augment: Annotated[tuple[ComponentConfig, ...], Field(strict=False)] = (
@@ -252,3 +265,10 @@ class RunConfig(Record):
     evaluation: EvaluationConfig = EvaluationConfig()
     reproduce_failure: bool = False
     source: str = Field("", exclude=True, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            given = TASK_DEFAULTS.get(given.get("task"), {}) | given
+        return given

@@ -28,7 +28,6 @@ class BuiltinMusic(TrackFolder):
 
     def __init__(
         self,
-        root: str | None = None,
         stems: Sequence[str] = ("vocals", "drums", "bass", "other"),
         sample_rate: int = 44100,
         channels: int = 2,

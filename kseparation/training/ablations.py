@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,23 +11,23 @@ from kseparation.losses import Objective
 from kseparation.training.state import write_state
 
 
-def smallest_batch(batch: Sequence[np.ndarray], fails: Callable[[Sequence[np.ndarray]], bool]) -> list[int]:
+def smallest_batch(batch: Sequence[Any], fails: Callable[[Sequence[Any]], bool]) -> list[int]:
     """Returns the examples that are enough to fail, found by halving; all of them where neither half fails by itself.
 
     Args:
-        batch: arrays whose first axis is that of the examples; it fails as a whole.
-        fails: function of such arrays.
+        batch: arrays, or mappings of them, whose first axis is that of the examples; it fails as a whole.
+        fails: function of such a batch.
 
     Example:
 
     >>> smallest_batch([np.array([0, 0, 0, 7, 0])], lambda batch: (batch[0] == 7).any())
     [3]
     """
-    examples = list(range(len(batch[0])))
+    examples = list(range(len(keras.tree.flatten(batch)[0])))
     while len(examples) > 1:
         middle = len(examples) // 2
         for half in (examples[:middle], examples[middle:]):
-            if fails([audio[half] for audio in batch]):
+            if fails(keras.tree.map_structure(lambda array: array[half], batch)):
                 examples = half
                 break
         else:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseparation.data.batch_arrays import numbered
 from kseparation.training.ablations import fails_from, parts_at_fault, smallest_batch, takes_weights_of
 from kseparation.training.alien_state import alien_variable, is_a_record
 from kseparation.training.evidence import Diagnosis, Evidence, with_finding
@@ -69,8 +70,9 @@ class Diagnosing:
 
     def _data(self):
         for number, batch in enumerate(self.last):
-            for kind, audio in zip(("mixtures", "stems"), batch, strict=True):
-                bad = np.argwhere(~np.isfinite(audio))
+            for name, array in numbered(batch, self.evidence.batch_names, number).items():
+                kind = name.rsplit("_", 1)[0]
+                bad = np.argwhere(~np.isfinite(array))
                 if len(bad):
                     self._note(f"looked at the batch: {len(bad)} values of the {kind} are not finite")
                     example = int(bad[0][0])
@@ -357,8 +359,8 @@ class Diagnosing:
         if not usual:
             return None
         usual = max(usual)
-        for number, (_, stems) in enumerate(self.last):
-            levels = np.sqrt(np.mean(np.square(stems, dtype="float64"), axis=tuple(range(1, stems.ndim))))
+        for number, (_, references) in enumerate(self.last):
+            levels = np.sqrt(np.mean(np.square(references, dtype="float64"), axis=tuple(range(1, references.ndim))))
             example = int(np.argmax(levels))
             if levels[example] > LEAST_RATIO * len(levels) ** 0.5 * usual:
                 self._note(f"compared the batch with those before: example {example} has {levels[example] / usual:.3g} times the level of the loudest")

@@ -62,13 +62,14 @@ class Evidence:
     Args:
         event: of EVENTS.
         step: in which it showed, from 1.
-        micro_batches: (mixtures, stems) of the steps after `before_step`, the last of them those of `step`; of that step alone where the others cannot be read again.
+        micro_batches: batches of the steps after `before_step`, the last of them those of `step`; of that step alone where the others cannot be read again.
         before: state before the first of these steps; None where only the last can be run, from `at`.
         at: state in which the step left the training.
         losses: of the steps before and in the incident, `{"step", "<part>"...}`, oldest first.
         detector: its state at the step of `before`, as `SpikeDetector.state` gives it.
         threshold: of the detector of the training.
         alone_because: why only the step itself can be run, a sentence; empty where `before` is given.
+        batch_names: of the two parts of a batch.
         same_program: whether backend and precision are those of the training, so that losses must agree bit for bit.
     """
 
@@ -81,6 +82,7 @@ class Evidence:
     detector: Mapping[str, Any] | None = None
     threshold: float = 12.0
     alone_because: str = ""
+    batch_names: tuple[str, str] = ("mixtures", "stems")
     same_program: bool = True
 
 

@@ -1,20 +1,25 @@
 """Batches in the form in which `fit` takes them."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import keras
 
 
-def fit_input(source: Generator | keras.utils.PyDataset, shapes: Sequence[tuple[int, ...]]) -> Any:
+def spec_of(batch: Any) -> Any:
+    """Returns `KerasTensor`s in the place of the arrays of a batch, for any number of examples."""
+    return keras.tree.map_structure(lambda array: keras.KerasTensor((None, *array.shape[1:]), array.dtype.name), batch)
+
+
+def fit_input(source: Generator | keras.utils.PyDataset, spec: Any) -> Any:
     """Returns the source of batches itself, or on TensorFlow a `tf.data.Dataset` of it.
 
     Left to itself Keras has `tf.data` tune its buffers in a thread, which sleeps longer and longer, and which the end of every reading waits for: a validation of 6 s
     took 10 or 20, for the thread sleeps 10 ms and twice as long each time. Without tuning nothing waits.
 
     Args:
-        source: batches without end, or a set of them that is read anew at each validation; float32.
-        shapes: of each part of a batch (mixtures, stems), without the number of examples.
+        source: batches without end, or a set of them that is read anew at each validation.
+        spec: of a batch, what `spec_of` gives.
     """
     if keras.backend.backend() != "tensorflow":
         return source
@@ -23,7 +28,7 @@ def fit_input(source: Generator | keras.utils.PyDataset, shapes: Sequence[tuple[
     again = isinstance(source, keras.utils.PyDataset)
     dataset = tf.data.Dataset.from_generator(
         (lambda: map(source.__getitem__, range(len(source)))) if again else (lambda: source),
-        output_signature=tuple(tf.TensorSpec((None, *shape), tf.float32) for shape in shapes),
+        output_signature=keras.tree.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), tuple(spec)),
     )
     if again:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(source)))

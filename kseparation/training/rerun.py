@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kseparation.training.faults import Injection
-from kseparation.training.feeding import fit_input
+from kseparation.training.feeding import fit_input, spec_of
 from kseparation.training.run_callbacks import KERAS_MEAN
 from kseparation.training.state import read_state, write_state
 
@@ -92,10 +92,9 @@ def rerun(
     collect = _Collect(first_step - 1, accumulate, first_step - 1 + steps)
     injection = injection or Injection()
     injection.steps = collect
-    shapes = tuple(part.shape[1:] for part in micro_batches[0])
     try:
         model.fit(
-            fit_input((micro_batches[index] for index in range(len(micro_batches))), shapes),
+            fit_input((micro_batches[index] for index in range(len(micro_batches))), spec_of(micro_batches[0])),
             steps_per_epoch=len(micro_batches),
             epochs=1,
             shuffle=False,

@@ -1,15 +1,14 @@
 """From config to objects: the only place that knows both."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Sequence
 
 import keras
 
 from kseparation.config.arguments import check_arguments
 from kseparation.config.failure_gate import require_reproduce_failure
 from kseparation.config.places import Problems
-from kseparation.config.records import ComponentConfig, RunConfig
-from kseparation.data import AUGMENTATIONS, DATASETS
+from kseparation.config.records import UNUSED_KEYS, ComponentConfig, RunConfig
 from kseparation.errors import UserError, did_you_mean
 from kseparation.losses import LOSSES, Objective
 from kseparation.models import MODELS
@@ -17,15 +16,8 @@ from kseparation.training import FixedNorm, GuardedOptimizer, WarmupSchedule
 from kseparation.training.faults import FAULTS, Fault
 from kseparation.training.optimizers import OPTIMIZERS
 from kseparation.training.recoverable_rate import RecoverableRate
-
-# Constructor arguments that the run itself fills in.
-_FROM_DATA = ("root", "stems", "sample_rate", "channels", "validation_split")
-_MODEL_FROM_DATA = ("stems", "sample_rate", "channels", "segment_samples")
-
-
-def segment_samples(config: RunConfig) -> int:
-    """Returns the length of a training segment in samples."""
-    return round(config.data.segment_seconds * config.data.sample_rate)
+from kseparation.workflows.tasks import TASKS, Task
+from kseparation.workflows.tasks.construction import construct
 
 
 def check_components(config: RunConfig) -> None:
@@ -34,10 +26,14 @@ def check_components(config: RunConfig) -> None:
     Raises:
         UserError: a component or an argument does not exist or has the wrong type, or a key asks for what this version cannot do.
     """
-    problems = Problems()
-    _check(config.data, DATASETS, "data set", problems, _FROM_DATA)
+    problems, task = Problems(), TASKS[config.task]
+    taken = inspect.signature(task.datasets[config.data.name]).parameters if config.data.name in task.datasets else {}
+    _check(config.data, task.datasets, "data set", problems, [key for key in task.set_by_data if key in taken])
+    for key in UNUSED_KEYS.get(config.task, {}).get("data", ()):
+        if key in config.data.model_fields_set:
+            problems.add(config.data.place.below(key), f"means nothing to the task `{config.task}`. Remove it.")
     for augmentation in config.augment:
-        _check(augmentation, AUGMENTATIONS, "augmentation", problems)
+        _check(augmentation, task.augmentations, "augmentation", problems)
     losses = {name: loss for name, loss in LOSSES.items() if getattr(loss, "task", "separation") == config.task}
     for loss in config.loss:
         if loss.name in LOSSES and loss.name not in losses:
@@ -46,7 +42,8 @@ def check_components(config: RunConfig) -> None:
             _check(loss, losses, "loss", problems)
     for fault in config.inject:
         _check(fault, FAULTS, "fault", problems)
-    _check(config.model, MODELS, "model", problems, _MODEL_FROM_DATA)
+    models = {name: model for name, model in MODELS.items() if model.task == config.task}
+    _check(config.model, models, "model", problems, task.set_by_run)
     _check(config.training.optimizer, OPTIMIZERS, "optimizer", problems, ("learning_rate", "weight_decay"))
     _refuse_unavailable(config, problems)
     problems.raise_if_any()
@@ -65,17 +62,6 @@ def _check(component: ComponentConfig, registry: dict, kind: str, problems: Prob
     check_arguments(registry[component.name], arguments, component.place, provided, problems, besides)
 
 
-def _construct(constructor: type, component: ComponentConfig, provided: Mapping[str, Any]):
-    """Builds a component from its config and what the run provides, from its preset where one is named."""
-    arguments = dict(component.arguments)
-    preset = arguments.pop("preset", None)
-    arguments = {**check_arguments(constructor, arguments, component.place, tuple(provided)), **provided}
-    try:
-        return constructor(**arguments) if preset is None else constructor.from_preset(preset, **arguments)
-    except (ValueError, UserError) as error:
-        raise UserError(f"{component.place}: {error}") from error
-
-
 def _refuse_unavailable(config, problems):
     """Keys that the format has and this version cannot honour are refused, never ignored."""
     place = f"{config.source}: " if config.source else ""
@@ -88,35 +74,13 @@ def _refuse_unavailable(config, problems):
             problems.add(f"{place}`{key}`", f"is not available yet. Received: {received}. Remove it, or set it to {str(only).lower()}.")
 
 
-def build_dataset(config: RunConfig):
-    """Returns the data set object of a config."""
-    data = config.data
-    arguments = check_arguments(DATASETS[data.name], data.arguments, data.place, _FROM_DATA)
-    if data.root is not None and data.name == "builtin":
-        raise UserError(
-            f"{data.place.below('root')} does not go with the built-in music, which has no folder of yours. Received: {data.root}. "
-            "Leave it out, or choose the data set: --set=data.name=track_folder."
-        )
-    if data.root is None and data.name != "builtin":
-        raise UserError(f"{data.place.below('root')} is required for the data set `{data.name}`. Received: null. Give the folder of the songs.")
-    return DATASETS[data.name](
-        root=data.root, stems=data.stems, sample_rate=data.sample_rate, channels=data.channels, validation_split=data.validation_split, **arguments
-    )
-
-
-def build_augmentations(config: RunConfig) -> list:
-    """Returns the augmentations of a config in their order."""
-    return [_construct(AUGMENTATIONS[part.name], part, {}) for part in config.augment]
-
-
-def build_model(config: RunConfig) -> keras.Model:
-    """Returns the built model of a config; stems, rates and segment length come from `data`."""
-    data = config.data
-    provided = {"stems": tuple(data.stems), "sample_rate": data.sample_rate, "channels": data.channels, "segment_samples": segment_samples(config)}
-    model = _construct(MODELS[config.model.name], config.model, provided)
+def build_model(task: Task) -> keras.Model:
+    """Returns the built model of a config; what the data decide is filled in."""
+    config = task.config
+    model = construct(MODELS[config.model.name], config.model, task.model_arguments())
     model.name = config.model.name  # Keras would number the models of a process, and its paths name layers in reports
     try:
-        model.build((None, None, data.channels))
+        model.build(keras.tree.map_structure(lambda part: part.shape, task.model_input()))
     except ValueError as error:
         raise UserError(f"{config.model.place}: {error}") from error
     for argument, reason in model.known_failures().items():
@@ -124,28 +88,23 @@ def build_model(config: RunConfig) -> keras.Model:
     return model
 
 
-def build_objective(config: RunConfig, own_parts: Sequence[str] = ()) -> Objective | None:
+def build_objective(task: Task, own_parts: Sequence[str] = ()) -> Objective | None:
     """Returns the weighted sum of the losses of a config, None where the model's own objective is all there is.
 
     Args:
-        config: the run.
+        task: of the run.
         own_parts: what the model adds to the loss by itself, its `objective_names`.
     """
-    losses, weights, schedules = {}, {}, {}
+    config, losses, weights, schedules = task.config, {}, {}, {}
     if not config.loss:
         if not own_parts:
             raise UserError(f"`loss` is empty, and the model `{config.model.name}` has no objective of its own. Received: []. Name one, such as - name: waveform_l1")
         return None
     for part in config.loss:
-        loss = _construct(LOSSES[part.name], part, {})
+        loss = construct(LOSSES[part.name], part, {})
         if loss.name in losses:
             raise UserError(f"{part.place.below('name')}: two losses have the same name in the log. Received: {loss.name}. Keep one of them.")
-        least = getattr(loss, "least_samples", 1)
-        if segment_samples(config) < least:
-            raise UserError(
-                f"{part.place} needs segments of {least} samples or more. Received: {segment_samples(config)} samples. "
-                "Use shorter windows, or a larger `data.segment_seconds`."
-            )
+        task.require_loss(loss, part.place)
         losses[loss.name], weights[loss.name], schedules[loss.name] = loss, part.weight, (part.start_step, part.ramp_steps)
     try:
         return Objective(losses, weights, schedules, alone=not own_parts)
@@ -161,7 +120,7 @@ def build_faults(config: RunConfig) -> list[Fault]:
     """
     for fault in config.inject:
         require_reproduce_failure(config, fault.place.below("name"), "it is a fault that is put in on purpose")
-    return [_construct(FAULTS[fault.name], fault, {}) for fault in config.inject]
+    return [construct(FAULTS[fault.name], fault, {}) for fault in config.inject]
 
 
 def refuse_impossible(config: RunConfig, faults: Sequence[Fault], compiled: bool) -> None:
@@ -189,7 +148,7 @@ def build_optimizer(config: RunConfig) -> GuardedOptimizer:
     training = config.training
     part = training.optimizer
     schedule = RecoverableRate(WarmupSchedule(part.learning_rate, training.warmup_steps, training.epochs * training.steps_per_epoch, training.schedule))
-    inner = _construct(OPTIMIZERS[part.name], part, {"learning_rate": schedule, "weight_decay": part.weight_decay})
+    inner = construct(OPTIMIZERS[part.name], part, {"learning_rate": schedule, "weight_decay": part.weight_decay})
     return GuardedOptimizer(
         inner,
         clipping=FixedNorm(training.clip_norm) if training.clip_norm else None,

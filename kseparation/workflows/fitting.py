@@ -8,8 +8,7 @@ from typing import Any
 
 import keras
 
-from kseparation.config.records import RunConfig
-from kseparation.data import Detours, SegmentBatches, SegmentStream, ValidationSegments
+from kseparation.data import Detours, SegmentStream
 from kseparation.data.segment_stream import UnreadableBatch
 from kseparation.errors import KSeparationError, TrainingStopped, UserError
 from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
@@ -28,6 +27,7 @@ from kseparation.training.validation_set import ValidationSet
 from kseparation.training.watch_steps import Stop, Turn, WatchSteps
 from kseparation.training.weight_averaging import ValidateAveragedWeights
 from kseparation.workflows.incident_record import IncidentRecord
+from kseparation.workflows.tasks import Task
 
 # Batches that TensorFlow may have taken before they are trained on.
 READ_AHEAD = 4
@@ -37,10 +37,8 @@ class Fitting:
     """One process's part of a training: from the state it begins with to the end, a stop or an interruption.
 
     Args:
-        config: of the run.
+        task: what is trained, with its data.
         model: built, compiled, with the state that the training goes on from.
-        batches: of the training.
-        segments: of the validation.
         folder: of the run.
         store: its checkpoints.
         progress: of the checkpoint that the state is from; empty at the beginning.
@@ -52,10 +50,8 @@ class Fitting:
 
     def __init__(
         self,
-        config: RunConfig,
+        task: Task,
         model: keras.Model,
-        batches: SegmentBatches,
-        segments: ValidationSegments,
         folder: Path,
         store: CheckpointStore,
         progress: Mapping[str, Any],
@@ -64,12 +60,13 @@ class Fitting:
         strict: bool = False,
         injection: Injection | None = None,
     ):
+        config = task.config
         training, safety = config.training, config.safety
-        self.config, self.model, self.folder, self.store, self.progress = config, model, folder, store, progress
+        self.task, self.config, self.model, self.folder, self.store, self.progress = task, config, model, folder, store, progress
         self.injection = injection or Injection()
         self.batches_per_epoch = training.steps_per_epoch * training.accumulate_steps
-        self.batches = self.injection.batches(batches, training.accumulate_steps, self.batches_per_epoch)
-        self.validation = ValidationSet(self.injection.validation(segments))
+        self.batches = self.injection.batches(task.batches, training.accumulate_steps, self.batches_per_epoch)
+        self.validation = ValidationSet(self.injection.validation(task.validation))
         self.first_step = progress.get("step", 0)
         self.detours = Detours(progress.get("detours", ()))
         self.policy = RecoveryPolicy(training.max_skipped_in_a_row, safety.most_returns, strict, progress.get("recovery"))
@@ -224,10 +221,8 @@ class Fitting:
         return {position: batch for position, batch in list(self._source.handed_out) if position in positions} if self._source is not None else {}
 
     def _leg(self, callbacks, epoch, done, end):
-        training, data = self.config.training, self.config.data
+        training, spec = self.config.training, self.task.batch_spec()
         first_batch = done * training.accumulate_steps
-        audio = (self.batches.segment_samples, data.channels)
-        shapes = (audio, (len(self.batches.stems), *audio))
         errors = []
 
         def remembering(source):
@@ -240,14 +235,14 @@ class Fitting:
         self.model.set_micro_batches(epoch * self.batches_per_epoch + first_batch)
         self._failed_reads = []
         keep = training.accumulate_steps + READ_AHEAD
-        with SegmentStream(self.batches, self.batches_per_epoch, epoch, data.workers, first_batch, self.detours, keep) as self._source:
+        with SegmentStream(self.batches, self.batches_per_epoch, epoch, self.config.data.workers, first_batch, self.detours, keep) as self._source:
             try:
                 self.model.fit(
-                    fit_input(remembering(self._source), shapes),
+                    fit_input(remembering(self._source), spec),
                     steps_per_epoch=self.batches_per_epoch - first_batch,
                     initial_epoch=epoch,
                     epochs=end,
-                    validation_data=fit_input(self.validation, shapes),
+                    validation_data=fit_input(self.validation, spec),
                     callbacks=callbacks,
                     shuffle=False,
                     verbose=0,

@@ -1,6 +1,5 @@
 """Collects what is known when trouble shows, and writes it beside the run."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 import kseparation
 from kseparation.config.loading import dump_config
+from kseparation.data.batch_arrays import numbered
 from kseparation.errors import KSeparationError
 from kseparation.training.examination import plain_losses
 from kseparation.training.incidents import Incident, has_room, write_incident
@@ -78,7 +78,7 @@ class IncidentRecord:
         return [{"position": position, "draw": self.fitting.detours.draw(position)} for position in range((step - 1) * accumulate, step * accumulate)]
 
     def _batches(self, micro_batches, event):
-        """Plan and sound of the batches: those that were trained on, or else read again, for they are pure functions of their place."""
+        """Plan and arrays of the batches: those that were trained on, or else read again, for they are pure functions of their place."""
         plan, arrays = [], {}
         # What could not be read was not handed out: at its place another draw was.
         handed_out = self.fitting.batches_of([batch["position"] for batch in micro_batches]) if event != "unreadable" else {}
@@ -86,24 +86,19 @@ class IncidentRecord:
             place = divmod(batch["position"], self.fitting.batches_per_epoch)
             plan.append([])
             try:
-                plan[-1] += [[self._choice(choice) for choice in example] for example in self.fitting.batches.plan(*place, batch["draw"])]
-                sound = handed_out.get(batch["position"]) or self.fitting.batches.batch(*place, batch["draw"])
-                arrays[f"mixtures_{number}"], arrays[f"stems_{number}"] = sound
+                plan[-1] += self.fitting.task.described(self.fitting.batches.plan(*place, batch["draw"]))
+                found = handed_out.get(batch["position"]) or self.fitting.batches.batch(*place, batch["draw"])
+                arrays |= numbered(found, self.fitting.task.batch_names, number)
             except Exception:  # what could not be made or read before
                 continue
         return plan, arrays
-
-    def _choice(self, choice):
-        song = self.fitting.batches.songs[choice.track]
-        file = song.stems.get(choice.stem, song.mixture)
-        return {**dataclasses.asdict(choice), "song": song.name, "file": file and str(file)}
 
     def _bad_validation(self):
         """The first batch of the validation whose loss is not finite, computed as the validation did."""
         segments, model = self.fitting.validation.batches, self.fitting.model
         with averaged_weights(model):
             for index in range(len(segments)):
-                mixtures, stems = segments[index]
-                if not np.isfinite(plain_losses(model, mixtures, stems)["total"]):
-                    return [{"validation_batch": index, "segments": segments.plan(index)}], {"mixtures_0": mixtures, "stems_0": stems}
+                batch = segments[index]
+                if not np.isfinite(plain_losses(model, *batch)["total"]):
+                    return [{"validation_batch": index, "segments": segments.plan(index)}], numbered(batch, self.fitting.task.batch_names, 0)
         return [], {}

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from kseparation.config.loading import load_config
-from kseparation.data import Detours, SegmentBatches
+from kseparation.data import Detours
+from kseparation.data.batch_arrays import batch_of
 from kseparation.errors import UserError
 from kseparation.storage.arrays import read_arrays
 from kseparation.storage.atomic import read_json, write_json, write_text_atomic
@@ -20,14 +21,9 @@ from kseparation.training.evidence import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN
 from kseparation.training.faults import Injection
 from kseparation.training.incident_report import CAUSE, cause_text, with_section
 from kseparation.training.incidents import check_incident, read_facts
-from kseparation.workflows.build import (
-    build_augmentations,
-    build_dataset,
-    build_faults,
-    check_components,
-    segment_samples,
-)
+from kseparation.workflows.build import build_faults, check_components
 from kseparation.workflows.run_folder import CHECKPOINTS
+from kseparation.workflows.tasks import task_of
 from kseparation.workflows.train import compiled_model, dtype_policy
 
 NO_SONGS = "The training songs are not there: without them the steps before it cannot be run, and whether they would bring it again cannot be told"
@@ -73,18 +69,20 @@ def replay(incident: str | Path, from_steps_before: int | None = None, dtype: st
         raise UserError(f"The incident `{folder}` holds no states of the training, which the step needs to be run again; its {REPORT} says why. Replay an earlier one of the same run.")
     with dtype_policy(dtype or config.training.dtype_policy):
         keras.utils.set_random_seed(config.seed)
-        model = compiled_model(config)
+        task = task_of(config)
+        model = compiled_model(task)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # whoever replays a run with injected faults knows of them
             injection = Injection(build_faults(config), replays=True)
         injection.change_model(model)
-        evidence = _evidence(folder, facts, config, injection, from_steps_before, notes)
+        evidence = _evidence(folder, facts, task, injection, from_steps_before, notes)
+        evidence.batch_names = task.batch_names
         evidence.same_program = facts["backend"] == keras.backend.backend() and dtype in (None, config.training.dtype_policy)
         policy = dtype or config.training.dtype_policy
         differs = [] if facts["backend"] == keras.backend.backend() else [f"with {keras.backend.backend()}"]
         differs += [] if policy == config.training.dtype_policy else [f"in {policy}"]
         differs += ["without the songs"] if evidence.alone_because == NO_SONGS else []
-        in_float32 = None if policy == "float32" else lambda: _in_float32(config, injection)
+        in_float32 = None if policy == "float32" else lambda: _in_float32(task, injection)
         for note in notes:
             _say(note)
         diagnosis = Diagnosing(model, evidence, injection, _say, in_float32).diagnose()
@@ -96,9 +94,9 @@ def _say(words):
     print(words, file=sys.stderr, flush=True)
 
 
-def _in_float32(config, injection):
+def _in_float32(task, injection):
     with dtype_policy("float32"):
-        model = compiled_model(config)
+        model = compiled_model(task)
         injection.change_model(model)
     return model
 
@@ -127,11 +125,12 @@ class _Batches:
         return self._batches.batch(*divmod(position, self._per_epoch), self._detours.draw(position))
 
 
-def _evidence(folder, facts, config, injection, from_steps_before, notes):
+def _evidence(folder, facts, task, injection, from_steps_before, notes):
+    config = task.config
     arrays = read_arrays(folder / BATCH) if (folder / BATCH).is_file() else {}
     accumulate = 1 if facts["event"] == "validation" else config.training.accumulate_steps
     # A batch that could not be read when the incident was written has no arrays.
-    stored = {number: (arrays[f"mixtures_{number}"], arrays[f"stems_{number}"]) for number in range(accumulate) if {f"mixtures_{number}", f"stems_{number}"} <= set(arrays)}
+    stored = {number: batch for number in range(accumulate) if (batch := batch_of(arrays, task.batch_names, number)) is not None}
     evidence = Evidence(
         facts["event"], facts["step"], [], None, read_arrays(folder / AT), facts["losses"], facts.get("detector"), config.safety.spike_threshold
     )
@@ -143,7 +142,7 @@ def _evidence(folder, facts, config, injection, from_steps_before, notes):
             before_step, before, evidence.detector = _older_state(folder, facts["step"], from_steps_before, facts["returns"])
     missing = [number for number in range(accumulate) if number not in stored]
     wanted = facts["event"] != "validation" and (missing or not alone)
-    batches = _batches(facts, config, injection, before_step, stored, notes) if wanted else None
+    batches = _batches(facts, task, injection, before_step, stored, notes) if wanted else None
     _read_again(folder, facts, batches, missing, stored, notes)
     if batches is None or alone:
         evidence.alone_because = "" if facts["event"] == "validation" else "No state from before it was kept" if alone else NO_SONGS
@@ -153,18 +152,15 @@ def _evidence(folder, facts, config, injection, from_steps_before, notes):
     return evidence
 
 
-def _batches(facts, config, injection, before_step, stored, notes):
+def _batches(facts, task, injection, before_step, stored, notes):
     """The micro-batches of the steps from a state to the incident, at least of its own; None where the songs are not there."""
     try:
-        dataset = build_dataset(config)
-        batches = SegmentBatches(
-            dataset.tracks("train"), config.data.stems, segment_samples(config), config.training.batch_size, config.seed, build_augmentations(config)
-        )
+        batches = task.batches
     except UserError as error:
         notes.append(f"the training songs are not there ({str(error).rstrip('.')}): only the bad step itself can be run")
         return None
-    accumulate = config.training.accumulate_steps
-    per_epoch = config.training.steps_per_epoch * accumulate
+    accumulate = task.config.training.accumulate_steps
+    per_epoch = task.config.training.steps_per_epoch * accumulate
     batches = injection.batches(batches, accumulate, per_epoch)
     first = facts["step"] - 1 if before_step is None else before_step
     return _Batches(batches, Detours(facts["detours"]), per_epoch, first * accumulate, facts["step"] * accumulate, stored, accumulate)

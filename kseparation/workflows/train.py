@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from kseparation.config.loading import dump_config, flat_config
 from kseparation.config.records import RunConfig
-from kseparation.data import SegmentBatches, ValidationSegments
-from kseparation.data.input_check import check_tracks
 from kseparation.errors import CheckFailed, UserError
 from kseparation.layers.output_watch import called_layers
 from kseparation.reporting.report import write_report
@@ -29,19 +26,15 @@ from kseparation.training.incidents import clean_incidents, count_incidents
 from kseparation.training.run_log import METRICS_FILE, RunLog, last_step, rows_of_the_course
 from kseparation.training.state import write_state
 from kseparation.workflows.build import (
-    build_augmentations,
-    build_dataset,
     build_faults,
     build_model,
     build_objective,
     build_optimizer,
     check_components,
     refuse_impossible,
-    segment_samples,
 )
 from kseparation.workflows.environment import describe_environment
 from kseparation.workflows.fitting import Fitting
-from kseparation.workflows.memory_forecast import require_memory
 from kseparation.workflows.run_folder import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -51,14 +44,10 @@ from kseparation.workflows.run_folder import (
     check_still_chosen,
     choose_run,
 )
+from kseparation.workflows.tasks import Task, task_of
 
 # Config keys whose change changes the songs. `data.root` is none: there the same songs are looked for elsewhere.
 CHOOSES_SONGS = ("data.name", "data.seed", "data.songs", "data.song_seconds", "data.renderer", "data.sample_rate", "data.stems", "data.validation_split")
-
-# Read before the first step where a model starts from data.
-START_EXAMPLES = 32
-# A look at which layers a model calls takes no more sound than this.
-LOOK_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,8 @@ def train(
         TrainingStopped: the safety policy ended it; the message names the incident.
     """
     check_components(config)
-    require_memory(config)
+    task = task_of(config)
+    task.require_memory()
     if allow and run_dir is None and resume in RESUME:
         raise UserError(f"`--allow` belongs to a run that goes on. Received: {','.join(allow)}. Name the run: --run_dir or --resume=<folder>.")
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)
@@ -104,27 +94,20 @@ def train(
     with dtype_policy(config.training.dtype_policy):
         # All that can be refused is built before the data, which may take minutes to make, and before the folder.
         keras.utils.set_random_seed(config.seed)
-        model = compiled_model(config)
+        model = compiled_model(task)
         faults = build_faults(config)
         refuse_impossible(config, faults, compiled=keras.backend.backend() != "torch")
         injection = Injection(faults)
         injection.change_model(model)
-        augmentations = build_augmentations(config)
-        dataset = build_dataset(config)
-        songs, validation_songs = dataset.tracks("train"), dataset.tracks("validation")
-        check_tracks([*songs, *validation_songs])
-        batches = SegmentBatches(songs, config.data.stems, segment_samples(config), config.training.batch_size, config.seed, augmentations)
-        _check_rest(model, batches, validation_songs)
-        short = sum(song.samples < batches.segment_samples for song in songs)
-        if short:
-            print(f"{short} of {len(songs)} training songs are shorter than a segment: silence follows them", file=sys.stderr)
+        task.open()
+        task.require_fit(model)
         with RunLock(choice.folder):
             check_still_chosen(choice)
             remove_temporary(choice.folder)
             clean_incidents(choice.folder)
             print(f"run {choice.folder}  backend {keras.backend.backend()}", file=sys.stderr)
             store = _store(choice.folder, config.training)
-            songs_now = _fingerprint(dataset, songs)
+            songs_now = task.fingerprint("train")
             progress = _restore(model, store, choice, changed, config.training.steps_per_epoch)
             _check_same_songs(progress, songs_now, choice.folder, changed, allow)
             # In this order: a run that is killed in between is unfinished, and the same command goes on with it.
@@ -132,11 +115,10 @@ def train(
             if changed or not choice.resumes:
                 write_text_atomic(choice.folder / CONFIG_FILE, dump_config(config))
             write_json(choice.folder / "environment.json", describe_environment())
-            judged_by = _judged_by(config, _fingerprint(dataset, validation_songs), model)
+            judged_by = _judged_by(config, task.fingerprint("validation"), model)
             if not progress:
-                _start_from_data(model, batches, choice.folder)
-            segments = ValidationSegments(validation_songs, batches.stems, batches.segment_samples, config.training.batch_size, config.data.overlap)
-            fitting = Fitting(config, model, batches, segments, choice.folder, store, progress, {"songs": songs_now}, judged_by, strict, injection)
+                _start_from_data(model, task, choice.folder)
+            fitting = Fitting(task, model, choice.folder, store, progress, {"songs": songs_now}, judged_by, strict, injection)
             summary = _summary(config, model, fitting.run(), fitting, choice.folder)
             _write_report(choice.folder, summary)
             write_json(choice.folder / SUMMARY_FILE, summary)
@@ -147,21 +129,6 @@ def _store(folder, training):
     every, epoch = training.keep_every_epochs, training.steps_per_epoch
     # Those of interruptions must not push out the ends of epochs, to which a return may lead.
     return CheckpointStore(folder / CHECKPOINTS, training.keep_checkpoints, every and every * epoch, count_every=epoch)
-
-
-def _check_rest(model, batches, validation_songs):
-    more = [song for song in (*batches.songs, *validation_songs) if song.has_rest]
-    if not more:
-        return
-    names = ", ".join(batches.stems)
-    if model.stems_add_up:
-        song = more[0]
-        raise UserError(
-            f"The songs hold more than `data.stems`, but the stems of this model add up to the mixture. Received: data.stems={names}, "
-            f"and more in the mixture of `{song.name}` at {song.rest_start / song.sample_rate:.1f} s. "
-            "Name all stems, or choose another output: --set=model.output=mask."
-        )
-    print(f"the mixtures hold more than {names}: the rest is heard, and is no target", file=sys.stderr)
 
 
 def _restore(model, store, choice, changed, steps_per_epoch):
@@ -188,19 +155,13 @@ def _restore(model, store, choice, changed, steps_per_epoch):
     return checkpoint.progress
 
 
-def _start_from_data(model, batches, folder):
+def _start_from_data(model, task, folder):
     """Lets a new model take from the first training examples what it starts from, and logs that."""
-    started = model.start_from_data(batches.batch(0, index) for index in range(-(-START_EXAMPLES // batches.batch_size)))
+    started = model.start_from_data(task.start_examples(model))
     if started:
         with RunLog(folder) as log:
             log.event("start", 0, 0, **started)
         print("from the first training examples: " + ", ".join(f"{name} {value:.4g}" for name, value in started.items()), file=sys.stderr)
-
-
-def _fingerprint(dataset, songs):
-    """Tells sets of songs apart by their names and lengths, and made ones by how they were made."""
-    parts = [getattr(dataset, "made_by", None), *([song.name, song.samples, [*song.stems]] for song in songs)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _check_same_songs(progress, songs_now, folder, changed, allow):
@@ -232,19 +193,18 @@ def dtype_policy(name: str):
         keras.config.set_dtype_policy(before)
 
 
-def compiled_model(config: RunConfig) -> keras.Model:
-    """Returns the model of a config, built and compiled as `train` does, with the record of its steps; the dtype policy must have been set."""
-    model = build_model(config)
+def compiled_model(task: Task) -> keras.Model:
+    """Returns the model of a task, built and compiled as `train` does, with the record of its steps; the dtype policy must have been set."""
+    config, model = task.config, build_model(task)
     optimizer = build_optimizer(config)
     optimizer.build(model.trainable_variables)
     jit = config.training.jit_compile
     if jit == "auto":
         # Keras leaves XLA off on TensorFlow without a GPU, where a step takes half again as long without it; torch runs eagerly.
         jit = keras.backend.backend() in ("tensorflow", "jax")
-    model.compile(optimizer=optimizer, loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False)
+    model.compile(optimizer=optimizer, loss=build_objective(task, model.objective_names()), jit_compile=jit, auto_scale_loss=False)
     if config.safety.record_steps and model.tracks_parts:
-        example = np.zeros((1, min(model.segment_samples, LOOK_SAMPLES), config.data.channels), "float32")
-        model.record_activations(called_layers(model, example), config.safety.record_steps * config.training.accumulate_steps)
+        model.record_activations(called_layers(model, task.example()), config.safety.record_steps * config.training.accumulate_steps)
     return model
 
 

@@ -19,16 +19,16 @@ class _Cells:
             if values is not None and len(values) != len(table):
                 raise ValueError(f"`{argument}` needs one number for each of {len(table)} cells. Received: {len(values)}")
 
-    def arrays(self, cells: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def arrays(self, cells: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns what a model is given of some cells and what it is to find.
 
         Returns:
-            inputs: `counts` float32 `(batch, genes)`, `library_sizes` float32 `(batch, 1)`, `conditions` int32 `(batch,)`.
-            targets: `counts` again, and `labels` int32 `(batch,)` where there are any.
+            inputs: `counts` float32 `(batch, genes)`, `library_sizes` float32 `(batch, 1)`, `conditions` int32 `(batch,)`, and `labels` int32 `(batch,)` where there are any.
+            targets: the counts again.
         """
         counts = self.table.dense(cells)
         inputs = {"counts": counts, "library_sizes": self.table.library_sizes[cells, None].astype("float32"), "conditions": self.conditions[cells]}
-        return inputs, {"counts": counts} | ({} if self.labels is None else {"labels": self.labels[cells]})
+        return inputs | ({} if self.labels is None else {"labels": self.labels[cells]}), counts
 
 
 class CountBatches(_Cells):
@@ -67,7 +67,7 @@ class CountBatches(_Cells):
         rounds, within = np.divmod(places, len(self.table))
         return np.concatenate([self._round(epoch, int(number))[within[rounds == number]] for number in np.unique(rounds)])
 
-    def batch(self, epoch: int, index: int, draw: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def batch(self, epoch: int, index: int, draw: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and targets of a batch, see `arrays`."""
         return self.arrays(self.plan(epoch, index, draw))
 
@@ -89,11 +89,18 @@ class CountsInOrder(_Cells):
     def __len__(self) -> int:
         return -(-len(self.table) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def plan(self, index: int) -> list[dict[str, str | int]]:
+        """Returns what a batch is made of: `cell` and `row` of each of its cells."""
+        return [{"cell": str(self.table.cells[cell]), "row": int(cell)} for cell in self._rows(index)]
+
+    def _rows(self, index):
+        return np.arange(index * self.batch_size, min((index + 1) * self.batch_size, len(self.table)))
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns inputs and targets of a batch, see `arrays`."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.arrays(np.arange(index * self.batch_size, min((index + 1) * self.batch_size, len(self.table))))
+        return self.arrays(self._rows(index))
 
 
 def _generator(key):
