@@ -68,8 +68,8 @@ def train_plainly(name: str, model_config: dict, stops: bool) -> dict:
     injected = _Injected(fault)
     callbacks = [injected, *([keras.callbacks.TerminateOnNaN()] if stops else [])]
     source = (batches.batch(0, index) for index in range(STEPS))
-    shapes = ((SAMPLES, 2), (2, SAMPLES, 2))
-    model.fit(fit_input(source, shapes), steps_per_epoch=STEPS, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+    spec = keras.KerasTensor((None, SAMPLES, 2)), keras.KerasTensor((None, 2, SAMPLES, 2))
+    model.fit(fit_input(source, spec), steps_per_epoch=STEPS, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
     weights = [ops.convert_to_numpy(weight) for weight in model.trainable_variables]
     lost = sum(int(not np.isfinite(weight).all()) for weight in weights)
     losses = injected.losses

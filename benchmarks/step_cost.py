@@ -9,7 +9,7 @@ import numpy as np
 
 from kseparation.config import load_config
 from kseparation.storage.checkpoints import CheckpointStore
-from kseparation.training.feeding import fit_input
+from kseparation.training.feeding import fit_input, spec_of
 from kseparation.training.recovery import RecoveryPolicy
 from kseparation.training.run_callbacks import LogSteps
 from kseparation.training.run_log import RunLog
@@ -19,6 +19,7 @@ from kseparation.training.spikes import SpikeDetector
 from kseparation.training.state import read_state
 from kseparation.training.watch_steps import WatchSteps
 from kseparation.workflows.build import build_model, build_objective, build_optimizer
+from kseparation.workflows.tasks import task_of
 from kseparation.workflows.train import compiled_model
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -45,12 +46,12 @@ class StepCost:
         path, overrides = CASES[case]
         config = load_config(path, overrides)
         self.snapshot_every_steps = config.safety.snapshot_every_steps
-        self.bare, self.watched = self._bare(config), compiled_model(config)
+        self.bare, self.watched = self._bare(config), compiled_model(task_of(config))
         draw = np.random.default_rng(0)
         shape = (config.training.batch_size, len(config.data.stems), self.bare.segment_samples, config.data.channels)
         stems = draw.uniform(-0.3, 0.3, shape).astype("float32")
         self.batch = stems.sum(axis=1), stems
-        self.shapes = tuple(part.shape[1:] for part in self.batch)
+        self.spec = spec_of(self.batch)
         self._folder = tempfile.TemporaryDirectory(prefix="kseparation-step-cost-")
         self._store, self._saves = CheckpointStore(Path(self._folder.name) / "states"), 0
         steps = LogSteps(RunLog(self._folder.name), MOST_STEPS, 1, 0, 10, 1)
@@ -63,11 +64,11 @@ class StepCost:
 
     @staticmethod
     def _bare(config):
-        model, guarded = build_model(config), build_optimizer(config)
+        model, guarded = build_model(task_of(config)), build_optimizer(config)
         inner = guarded.inner_optimizer.get_config() | {"learning_rate": 1e-4, "global_clipnorm": config.training.clip_norm, "use_ema": True, "ema_momentum": 0.999}
         jit = keras.backend.backend() in ("tensorflow", "jax")
         model.compile(
-            type(guarded.inner_optimizer).from_config(inner), loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False
+            type(guarded.inner_optimizer).from_config(inner), loss=build_objective(task_of(config), model.objective_names()), jit_compile=jit, auto_scale_loss=False
         )
         return model
 
@@ -88,7 +89,7 @@ class StepCost:
 
     def _seconds(self, model, callbacks):
         source, clock = (self.batch for _ in range(STEPS)), _Clock()
-        model.fit(fit_input(source, self.shapes), steps_per_epoch=STEPS, epochs=1, shuffle=False, verbose=0, callbacks=[*callbacks, clock])
+        model.fit(fit_input(source, self.spec), steps_per_epoch=STEPS, epochs=1, shuffle=False, verbose=0, callbacks=[*callbacks, clock])
         return (clock.times[-1] - clock.times[0]) / (STEPS - 1)
 
     def snapshot_seconds(self) -> float:

@@ -16,6 +16,7 @@ from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training.faults import EXPECTED
 from kseparation.workflows.build import build_faults
 from kseparation.workflows.replay import replay
+from kseparation.workflows.tasks import task_of
 from kseparation.workflows.train import compiled_model, train
 from tests.tiny_run import tiny_config
 
@@ -116,7 +117,7 @@ def wrong_cells(name: str, found: Found, layer: str | None) -> list[str]:
 def faulty_layer(run: Path) -> str | None:
     """Returns the path of the layer that the fault of a run was put into, None where it was not put into one."""
     config = load_config(run / "config.yaml")
-    fault, model = build_faults(config)[0], compiled_model(config)
+    fault, model = build_faults(config)[0], compiled_model(task_of(config))
     fault.change_model(model)
     if not fault.repeats:  # it chooses a weight when it comes
         fault.before_step(model, fault.step)

@@ -15,7 +15,7 @@ STEMS = ("vocals", "drums")
 CHANNELS = 2
 SAMPLES = 16
 # Of a mixture and of its stems.
-SHAPES = ((SAMPLES, CHANNELS), (len(STEMS), SAMPLES, CHANNELS))
+SPEC = keras.KerasTensor((None, SAMPLES, CHANNELS)), keras.KerasTensor((None, len(STEMS), SAMPLES, CHANNELS))
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -67,4 +67,4 @@ def tiny_batches(count: int, size: int = 2) -> list[tuple[np.ndarray, np.ndarray
 
 def fit(model, batches, callbacks=(), **arguments):
     """Trains on the batches in their order, once unless `epochs` says otherwise."""
-    return model.fit(fit_input(ValidationSet(batches), SHAPES), shuffle=False, verbose=0, callbacks=list(callbacks), **arguments)
+    return model.fit(fit_input(ValidationSet(batches), SPEC), shuffle=False, verbose=0, callbacks=list(callbacks), **arguments)

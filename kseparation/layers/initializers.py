@@ -28,10 +28,13 @@ class FanInUniform(keras.initializers.Initializer):
         self.gain = gain
         self.seed = random.randint(1, 2**31 - 1) if seed is None else seed
 
-    def __call__(self, shape, dtype=None):
+    def numbers(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns what a weight of this shape starts with, float64."""
         limit = self.gain / np.sqrt(self.fan_in)
-        values = np.random.default_rng(self.seed).uniform(-limit, limit, shape)
-        return ops.convert_to_tensor(values, dtype=dtype or keras.backend.floatx())
+        return np.random.default_rng(self.seed).uniform(-limit, limit, shape)
+
+    def __call__(self, shape, dtype=None):
+        return ops.convert_to_tensor(self.numbers(shape), dtype=dtype or keras.backend.floatx())
 
     def get_config(self):
         return {"fan_in": self.fan_in, "gain": self.gain, "seed": self.seed}

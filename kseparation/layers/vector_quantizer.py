@@ -127,8 +127,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     def build(self, input_shape):
         codes, features = self.codebook_size, input_shape[-1]
-        rows = np.array(ops.convert_to_numpy(FanInUniform(features, seed=self.seed)((codes, features), "float32")))
-        rows = self._unit(rows)
+        rows = self._unit(FanInUniform(features, seed=self.seed).numbers((codes, features)).astype("float32"))
         count = 1.0 if self.vectors_per_step is None else self.vectors_per_step / codes
 
         def state(name, shape=(), value=0.0, dtype="float32", trainable=False):

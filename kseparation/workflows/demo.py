@@ -11,10 +11,10 @@ from kseparation.models import load_model
 from kseparation.models.loading import find_model_file
 from kseparation.storage.atomic import require_writable
 from kseparation.storage.hashes import file_sha256
-from kseparation.workflows.build import build_dataset
 from kseparation.workflows.evaluate import evaluate
 from kseparation.workflows.run_folder import CONFIG_FILE, check_same_config
 from kseparation.workflows.separate import SeparateSettings, separate
+from kseparation.workflows.tasks import task_of
 from kseparation.workflows.train import train
 
 # Optimizer steps that two cores make in a minute; a count of steps, not a clock, so that every machine trains the same model.
@@ -42,7 +42,7 @@ def demo(minutes: float = 10.0, out: str | Path = "demo") -> dict:
     run = train(config, run_dir=out / "run").run_folder
     model_file = find_model_file(run)
     model = load_model(model_file)
-    dataset = build_dataset(config)
+    dataset = task_of(config).dataset
     print("2/3 scoring songs that the training has not heard", file=sys.stderr)
     summary = evaluate(model, str(dataset.root), out=out / "results", model_name="demo", run_folder=run)
     print("3/3 separating one of them", file=sys.stderr)

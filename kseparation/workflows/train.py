@@ -82,7 +82,7 @@ def train(
     """
     check_components(config)
     task = task_of(config)
-    task.require_memory()
+    task.require_possible()
     if allow and run_dir is None and resume in RESUME:
         raise UserError(f"`--allow` belongs to a run that goes on. Received: {','.join(allow)}. Name the run: --run_dir or --resume=<folder>.")
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)

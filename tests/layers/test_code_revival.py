@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseparation.layers import VectorQuantizer, code_revival
 from kseparation.config.settings import settings_of
+from kseparation.layers import VectorQuantizer, code_revival
 from kseparation.layers.code_revival import Revival
 from tests.on_backend import compute, numbers
 

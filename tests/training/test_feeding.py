@@ -7,7 +7,7 @@ from keras import ops
 from kseparation.training.feeding import fit_input
 from kseparation.training.validation_set import ValidationSet
 from tests.on_backend import numbers
-from tests.tiny_separator import SHAPES, tiny_batches
+from tests.tiny_separator import SPEC, tiny_batches
 
 
 class Recorder(keras.Model):
@@ -29,7 +29,7 @@ class Recorder(keras.Model):
 
 def test_a_set_is_read_in_order_and_again() -> None:
     batches = [*tiny_batches(3), *tiny_batches(1, size=1)]
-    fed = fit_input(ValidationSet(batches), SHAPES)
+    fed = fit_input(ValidationSet(batches), SPEC)
     assert len(fed) == 4
     for _ in range(2):
         read = [fed[index] for index in range(4)] if isinstance(fed, ValidationSet) else list(fed)
@@ -41,12 +41,12 @@ def test_a_set_is_read_in_order_and_again() -> None:
 def test_an_iterator_is_read_on_from_epoch_to_epoch() -> None:
     given, model = tiny_batches(40), Recorder(6)
     model.compile("sgd", "mse", jit_compile=keras.backend.backend() == "jax")
-    model.fit(fit_input((batch for batch in given), SHAPES), steps_per_epoch=3, epochs=2, shuffle=False, verbose=0)
+    model.fit(fit_input((batch for batch in given), SPEC), steps_per_epoch=3, epochs=2, shuffle=False, verbose=0)
     np.testing.assert_array_equal(numbers(model.seen), [mixtures[0, 0, 0] for mixtures, _ in given[:6]])
 
 
 def test_no_thread_that_tunes_itself_has_to_be_waited_for() -> None:
-    fed = fit_input(ValidationSet(tiny_batches(2)), SHAPES)
+    fed = fit_input(ValidationSet(tiny_batches(2)), SPEC)
     if keras.backend.backend() == "tensorflow":
         assert fed.options().autotune.enabled is False
     else:

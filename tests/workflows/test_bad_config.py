@@ -11,7 +11,7 @@ import pytest
 from kseparation.cli.main import main
 from kseparation.config import load_config
 from kseparation.models import load_model
-from kseparation.workflows.build import build_dataset
+from kseparation.workflows.tasks import task_of
 from tests.tiny_run import write_config
 
 # How a config is spoilt: by `--set`, by a line in front of a sound one, by one behind it, or by another text.
@@ -82,5 +82,5 @@ def test_c13_songs_of_another_rate_than_the_model_are_resampled_and_not_refused(
     assert main(["train", f"--config={config}", f"--run_dir={tmp_path / 'run'}", "--set=data.sample_rate=6000"]) == 0
     model = load_model(tmp_path / "run")
     assert model.sample_rate == 6000 and model.segment_samples == 600
-    dataset = build_dataset(load_config(tmp_path / "run" / "config.yaml"))
+    dataset = task_of(load_config(tmp_path / "run" / "config.yaml")).dataset
     assert {song.samples for song in dataset.tracks("train")} == {2250, 1875}

@@ -10,6 +10,7 @@ from kseparation.errors import UserError
 from kseparation.models import MODELS
 from kseparation.training import FixedNorm
 from kseparation.workflows import build
+from kseparation.workflows.tasks import task_of
 from tests.tiny_run import tiny_config
 
 
@@ -28,10 +29,10 @@ def test_every_config_that_comes_along_is_sound(file: Path) -> None:
     build.check_components(config)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        own_parts = build.build_model(config).objective_names()
+        own_parts = build.build_model(task_of(config)).objective_names()
     assert bool(said) == config.reproduce_failure
-    assert (build.build_objective(config, own_parts) is None) == (not config.loss)
-    assert len(build.build_augmentations(config)) == len(config.augment)
+    assert (build.build_objective(task_of(config), own_parts) is None) == (not config.loss)
+    assert len(task_of(config).changes) == len(config.augment)
     assert build.build_optimizer(config).averaging == config.training.ema
     assert config.model.arguments["preset"] in MODELS[config.model.name].presets()
 
@@ -86,12 +87,12 @@ def test_keys_that_would_have_no_effect_or_a_wrong_one_are_refused(tmp_path: Pat
 
 def test_a_data_set_on_the_disk_needs_its_root(tmp_path: Path) -> None:
     config = loaded(tmp_path, "data: {name: track_folder}")
-    with pytest.raises(UserError, match="`data.root` is required for the data set `track_folder`. Received: null. Give the folder"):
-        build.build_dataset(config)
+    with pytest.raises(UserError, match="`data.root` is required for the data set `track_folder`. Received: null. Give its file or folder"):
+        task_of(config).open()
 
 
 def test_the_model_takes_stems_rate_and_length_from_the_data(tmp_path: Path) -> None:
-    model = build.build_model(tiny_config(tmp_path))
+    model = build.build_model(task_of(tiny_config(tmp_path)))
     assert (model.stems, model.sample_rate, model.channels, model.segment_samples) == (("vocals", "drums"), 8000, 2, 800)
     assert model.built and model.width == 8
 
@@ -105,30 +106,30 @@ def test_the_model_takes_stems_rate_and_length_from_the_data(tmp_path: Path) -> 
 )
 def test_what_the_model_refuses_is_the_users_mistake(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(UserError) as error:
-        build.build_model(tiny_config(tmp_path, [override]))
+        build.build_model(task_of(tiny_config(tmp_path, [override])))
     assert words in str(error.value) and "tiny.yaml" in str(error.value)
 
 
 def test_losses_are_weighted_and_named(tmp_path: Path) -> None:
-    objective = build.build_objective(tiny_config(tmp_path))
+    objective = build.build_objective(task_of(tiny_config(tmp_path)))
     assert objective.weights == {"waveform_l1": 10.0, "multi_resolution_complex_stft": 1.0}
     assert objective.part_names() == ["waveform_l1", "multi_resolution_complex_stft/256", "multi_resolution_complex_stft/128"]
 
 
 def test_a_loss_may_begin_later_and_rise(tmp_path: Path) -> None:
-    objective = build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: magnitude_l1, weight: 2, start_step: 100, ramp_steps: 50}]"))
+    objective = build.build_objective(task_of(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: magnitude_l1, weight: 2, start_step: 100, ramp_steps: 50}]")))
     assert objective.schedules == {"magnitude_l1": (100, 50)} and objective.weights == {"waveform_l1": 1.0, "magnitude_l1": 2.0}
     with pytest.raises(UserError, match="`loss`: At least one loss must count from the first step"):
-        build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1, start_step: 5}]"))
+        build.build_objective(task_of(loaded(tmp_path, "loss: [{name: waveform_l1, start_step: 5}]")))
     for later in ("start_step: 5", "weight: 0"):  # the model's own objective trains until then
-        assert build.build_objective(loaded(tmp_path, f"loss: [{{name: waveform_l1, {later}}}]"), ["magnitude/vocals"]).part_names() == ["waveform_l1"]
+        assert build.build_objective(task_of(loaded(tmp_path, f"loss: [{{name: waveform_l1, {later}}}]")), ["magnitude/vocals"]).part_names() == ["waveform_l1"]
 
 
 def test_a_config_without_losses_needs_a_model_with_an_objective(tmp_path: Path) -> None:
     config = loaded(tmp_path, "loss: []")
-    assert build.build_objective(config, ["magnitude/vocals"]) is None
+    assert build.build_objective(task_of(config), ["magnitude/vocals"]) is None
     with pytest.raises(UserError, match="`loss` is empty, and the model `moises_light` has no objective of its own"):
-        build.build_objective(config)
+        build.build_objective(task_of(config))
 
 
 MISMATCH = "model: {name: mask_unet, preset: small, objective: ratio_mask, domain: log, target_domain: linear}\nloss: []\n"
@@ -136,33 +137,33 @@ MISMATCH = "model: {name: mask_unet, preset: small, objective: ratio_mask, domai
 
 def test_domains_that_differ_are_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        build.build_model(loaded(tmp_path, MISMATCH))
+        build.build_model(task_of(loaded(tmp_path, MISMATCH)))
     assert "run.yaml:1: `model.target_domain` is known to break a training: the network sees log magnitudes and is compared with linear ones" in str(error.value)
     with pytest.warns(UserWarning, match="It runs because `reproduce_failure` is true"):
-        build.build_model(loaded(tmp_path, MISMATCH + "reproduce_failure: true"))
+        build.build_model(task_of(loaded(tmp_path, MISMATCH + "reproduce_failure: true")))
 
 
 def test_a_loss_is_built_from_its_preset(tmp_path: Path) -> None:
     text = "loss: [{name: multi_resolution_complex_stft, preset: multi_resolution_mae, hop_samples: 256, weight: 2}]"
     config = loaded(tmp_path, text)
     build.check_components(config)
-    objective = build.build_objective(config)
+    objective = build.build_objective(task_of(config))
     (loss,) = objective.losses.values()
     assert (loss.distance, loss.windows, loss.hop_samples) == ("parts", (6144, 4096, 3072), 256)
     with pytest.raises(UserError, match="`loss.0`: `preset` is unknown. Received: preset=mae. Valid: `bsmamba2`"):
-        build.build_objective(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, preset: mae}]"))
+        build.build_objective(task_of(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, preset: mae}]")))
 
 
 def test_losses_of_one_name_and_wrong_values_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`loss.1.name`: two losses have the same name in the log. Received: waveform_l1. Keep one"):
-        build.build_objective(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: waveform_l1}]"))
+        build.build_objective(task_of(loaded(tmp_path, "loss: [{name: waveform_l1}, {name: waveform_l1}]")))
     with pytest.raises(UserError, match="`loss.0`: `windows` needs at least one window length"):
-        build.build_objective(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, windows: []}]"))
+        build.build_objective(task_of(loaded(tmp_path, "loss: [{name: multi_resolution_complex_stft, windows: []}]")))
 
 
 def test_augmentations_keep_their_order(tmp_path: Path) -> None:
     config = loaded(tmp_path, "augment: [{name: polarity, probability: 0.25}, {name: gain, low: 0.5, high: 2.0}]")
-    first, second = build.build_augmentations(config)
+    first, second = task_of(config).changes
     assert isinstance(first, AUGMENTATIONS["polarity"]) and first.probability == 0.25
     assert isinstance(second, AUGMENTATIONS["gain"]) and (second.low, second.high) == (0.5, 2.0)
 
@@ -197,10 +198,10 @@ def test_what_a_part_refuses_is_the_users_mistake(tmp_path: Path, override: str,
     config = tiny_config(tmp_path, [override])
     build.check_components(config)
     with pytest.raises(UserError) as error:
-        build.build_optimizer(config), build.build_augmentations(config), build.build_objective(config)
+        build.build_optimizer(config), task_of(config).require_possible(), build.build_objective(task_of(config))
     assert words in str(error.value)
 
 
 def test_segments_are_rounded_to_samples(tmp_path: Path) -> None:
-    assert build.segment_samples(loaded(tmp_path, "data: {name: builtin, segment_seconds: 0.10001, sample_rate: 44100}")) == 4410
+    assert task_of(loaded(tmp_path, "data: {name: builtin, segment_seconds: 0.10001, sample_rate: 44100}")).segment_samples == 4410
     assert keras.config.dtype_policy().name == "float32"

@@ -24,7 +24,8 @@ from kseparation.storage.checkpoints import CheckpointStore
 from kseparation.storage.run_lock import RunLock
 from kseparation.training.run_callbacks import KeepBest
 from kseparation.workflows import train as workflow
-from kseparation.workflows.build import build_dataset, build_objective
+from kseparation.workflows.build import build_objective
+from kseparation.workflows.tasks import separation, task_of
 from kseparation.workflows.train import train
 from tests.on_backend import compute, numbers, without_graphs
 from tests.songs import write_songs
@@ -144,7 +145,7 @@ def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("data.root=nowhere", "`data.root` is not a folder. Received: nowhere"),
-        ("data.name=builtin", "`data.root` does not go with the built-in music"),
+        ("data.name=builtin", "`data.root` does not go with the data set `builtin`"),
         ("data.stems=[vocals,bass]", "A song lacks the stem `bass`"),
         ("model.width=7", "`bands` must divide"),
         ("model.widht=8", "Did you mean `width`"),
@@ -161,7 +162,7 @@ def test_nothing_is_written_where_config_or_data_are_wrong(tmp_path: Path, overr
 
 @pytest.mark.parametrize(("run_dir", "words"), [("file/run", "is not a folder. Choose another --run_dir"), ("x" * 300, "cannot be used: File name too long")])
 def test_a_folder_that_cannot_be_written_is_refused_before_the_data_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, run_dir: str, words: str) -> None:
-    monkeypatch.setattr(workflow, "build_dataset", lambda config: pytest.fail("too late"))
+    monkeypatch.setattr(separation, "construct_dataset", lambda task: pytest.fail("too late"))
     (tmp_path / "file").touch()
     assert main(["train", "--config", str(write_config(tmp_path)), "--run_dir", str(tmp_path / run_dir)]) == 2
     assert words in capsys.readouterr().err
@@ -238,14 +239,14 @@ def test_one_bad_step_is_skipped_and_strict_training_ends_at_it(tmp_path: Path, 
 
 def test_a_run_that_another_process_ended_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(tmp_path, model=LINEAR, epochs=1)
-    check = workflow.check_tracks
+    check = separation.check_tracks
 
     def in_the_meantime(tracks):
-        monkeypatch.setattr(workflow, "check_tracks", check)
+        monkeypatch.setattr(separation, "check_tracks", check)
         train(config, run_dir=tmp_path / "run")
         return check(tracks)
 
-    monkeypatch.setattr(workflow, "check_tracks", in_the_meantime)
+    monkeypatch.setattr(separation, "check_tracks", in_the_meantime)
     with pytest.raises(MachineError, match="Another process has just worked in"):
         train(config, run_dir=tmp_path / "run")
     assert len((tmp_path / "run" / "losses.log").read_text().splitlines()) == 2
@@ -284,8 +285,8 @@ def test_a_run_trains_on_what_its_config_says(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_allclose(rates, [0.25, 0.5, 0.75, *[1.0] * 5, 2 / 2.4, 1 / 2.4], atol=1e-5)
     # The validation loss is that of the saved, averaged weights on the validation song.
     model = keras.saving.load_model(tmp_path / "run" / "last.keras", custom_objects={"tests>TinySeparator": TinySeparator}, compile=False)
-    objective = build_objective(config)
-    mixtures, stems = ValidationSegments(build_dataset(config).tracks("validation"), config.data.stems, 800, 2)[0]
+    objective = build_objective(task_of(config))
+    mixtures, stems = task_of(config).validation[0]
     expected = float(numbers(objective(stems, model(mixtures, training=False))))
     validated = [row["loss"] for row in rows(tmp_path / "run") if row["kind"] == "validation"]
     assert validated[-1] == pytest.approx(expected, rel=1e-4)
@@ -303,8 +304,8 @@ def test_a_run_follows_from_its_seed(tmp_path: Path) -> None:
 def test_the_first_weights_follow_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build, first = workflow.build_model, []
 
-    def built(config):
-        model = build(config)
+    def built(task):
+        model = build(task)
         first.append(np.concatenate([numbers(weight).ravel() for weight in model.trainable_weights]))
         raise RuntimeError("seen enough")
 
@@ -323,8 +324,8 @@ def test_the_other_settings_arrive_too(tmp_path: Path, monkeypatch: pytest.Monke
         return read(self, *place)
 
     monkeypatch.setattr(SegmentBatches, "batch", remembered)
-    segments, compile_model = workflow.ValidationSegments, TinySeparator.compile
-    monkeypatch.setattr(workflow, "ValidationSegments", lambda *arguments: places.append(arguments[3:]) or segments(*arguments))
+    segments, compile_model = separation.ValidationSegments, TinySeparator.compile
+    monkeypatch.setattr(separation, "ValidationSegments", lambda *arguments: places.append(arguments[3:]) or segments(*arguments))
     monkeypatch.setattr(TinySeparator, "compile", lambda self, **given: compiled.append(given["jit_compile"]) or compile_model(self, **given))
     overrides = ["data.overlap=0.5", "logging.every_n_steps=2", "logging.tensorboard=true"]
     config = tiny_config(tmp_path, overrides, model=LINEAR, epochs=3, batch_size=3, keep_checkpoints=2, jit_compile="auto")

@@ -25,7 +25,7 @@ class CountsTask(Task):
     set_by_run = ("genes", "conditions", "cell_types")
     batch_names = ("cells", "counts")
 
-    def require_memory(self):
+    def require_possible(self):
         genes, batch = len(self.dataset.all_cells.genes), self.config.training.batch_size
         needed, available = 8 * genes * batch, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > available:

@@ -38,7 +38,13 @@ class SeparationTask(Task):
         """Length of a training segment in samples."""
         return round(self.config.data.segment_seconds * self.config.data.sample_rate)
 
-    def require_memory(self):
+    @functools.cached_property
+    def changes(self) -> list:
+        """The augmentations, in their order."""
+        return [construct(AUGMENTATIONS[part.name], part, {}) for part in self.config.augment]
+
+    def require_possible(self):
+        self.changes  # noqa: B018 - built, so that a wrong one is refused
         # A lower bound: the network needs many times the memory of its input, and a GPU may have less than the machine.
         data, batch = self.config.data, self.config.training.batch_size
         needed = 4 * batch * self.segment_samples * data.channels * (len(data.stems) + 1)  # float32, the mixture beside the stems
@@ -61,8 +67,7 @@ class SeparationTask(Task):
     @functools.cached_property
     def batches(self):
         config = self.config
-        augmentations = [construct(AUGMENTATIONS[part.name], part, {}) for part in config.augment]
-        return SegmentBatches(self.dataset.tracks("train"), config.data.stems, self.segment_samples, config.training.batch_size, config.seed, augmentations)
+        return SegmentBatches(self.dataset.tracks("train"), config.data.stems, self.segment_samples, config.training.batch_size, config.seed, self.changes)
 
     @functools.cached_property
     def validation(self):

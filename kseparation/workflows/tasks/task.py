@@ -39,8 +39,8 @@ class Task(abc.ABC):
         self.config = config
 
     @abc.abstractmethod
-    def require_memory(self) -> None:
-        """Raises UserError where a single batch is larger than the memory of the machine."""
+    def require_possible(self) -> None:
+        """Raises UserError where something can be refused before the songs are there: a single batch larger than the memory of the machine, a wrong augmentation."""
 
     @abc.abstractmethod
     def model_arguments(self) -> dict[str, Any]:
