@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -76,6 +77,15 @@ class TrackedModel(keras.Model):
         """Adds a batch to the metrics of `family_metrics`; by default they are given (y_true, y_pred)."""
         for metric in metrics:
             metric.update_state(ops.convert_to_tensor(y_true), y_pred)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the metrics of `family_metrics` in the logs of a training."""
+        return tuple(metric.name for metric in self._scores.others)
+
+    def score_words(self, scores: Mapping[str, float]) -> str:
+        """Returns what the line of an epoch tells of the scores of its validation."""
+        return "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
     def objective_names(self) -> list[str]:
         """Returns the names of the parts that the model itself adds to the loss."""
@@ -253,7 +263,10 @@ class Separator(TrackedModel):
         self.segment_samples = segment_samples
 
     def family_metrics(self):
-        return [GlobalSDRMetric(name="sdr")]
+        return [GlobalSDRMetric(name="sdr_segments")]
+
+    def score_words(self, scores):
+        return f"segment SDR {scores['sdr_segments']:.2f} dB"
 
     def predict_segments(self, mixtures: np.ndarray) -> np.ndarray:
         """Separates a batch of segments; compiled once for each shape.

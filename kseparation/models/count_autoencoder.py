@@ -255,6 +255,9 @@ class CountAutoencoder(TrackedModel):
         movement = (quantizer.movement, quantizer.revived_in_step if quantizer.revival.rule != "off" else None) if training else ()
         self._health.update(self.handed_over()[0], *movement)
 
+    def score_words(self, scores):
+        return f"perplexity {scores['perplexity']:.1f} of {self.codebook_size} codes"
+
     def known_failures(self):
         failures = {}
         if self.cell_input == "counts":

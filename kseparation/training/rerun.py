@@ -47,7 +47,7 @@ class _Collect(keras.callbacks.Callback):
         self._keep()
 
     def on_train_batch_end(self, batch, logs=None):
-        self._pending.append({name: float(value) for name, value in logs.items() if name not in (KERAS_MEAN, "sdr")})
+        self._pending.append({name: float(value) for name, value in logs.items() if name != KERAS_MEAN and name not in self.model.score_names})
         if len(self._pending) < self.accumulate:
             return
         self.parts.append({name: float(np.mean([parts[name] for parts in self._pending])) for name in self._pending[0]})

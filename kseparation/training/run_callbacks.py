@@ -85,8 +85,9 @@ class LogSteps(keras.callbacks.Callback):
         self._bar = tqdm(total=self.steps_per_epoch, initial=self.step % self.steps_per_epoch, desc=f"epoch {epoch + 1}/{self.epochs}", unit="step", disable=not terminal, leave=False)
 
     def on_train_batch_end(self, batch, logs=None):
-        parts = {name: float(value) for name, value in (logs or {}).items() if name not in (KERAS_MEAN, "sdr")}
-        self._pending.append(parts)
+        values = {name: float(value) for name, value in (logs or {}).items() if name != KERAS_MEAN}
+        scores = {name: values.pop(name) for name in self.model.score_names}
+        self._pending.append(values)
         if len(self._pending) < self.accumulate_steps:
             return
         # Parts are kept in the order of the log of Keras, sorted, but for the total in front.
@@ -104,7 +105,7 @@ class LogSteps(keras.callbacks.Callback):
         self._bar.update()
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in parts.items()})
         if self.step % self.every_n_steps == 0:
-            self._event(parts, rate, skipped)
+            self._event(parts, scores, rate, skipped)
 
     @property
     def between_steps(self) -> bool:
@@ -136,8 +137,8 @@ class LogSteps(keras.callbacks.Callback):
         """Returns the parts of a loss as the log names them, the total first, as `loss`."""
         return {"loss": parts["total"], **{name: value for name, value in parts.items() if name not in ("total", "step")}}
 
-    def _event(self, parts, rate, skipped):
-        state = {"lr": rate, "grad_norm": float(self.model.optimizer.gradient_norm), "skipped_steps": skipped}
+    def _event(self, parts, scores, rate, skipped):
+        state = {**scores, "lr": rate, "grad_norm": float(self.model.optimizer.gradient_norm), "skipped_steps": skipped}
         self.log.event("train", self.step, self._epoch, **self.named(parts), **state)
         if self.tensorboard is not None:
             for name, value in {**self.named(parts), **state}.items():
@@ -152,12 +153,12 @@ class LogSteps(keras.callbacks.Callback):
         line = f"epoch {epoch + 1}/{self.epochs}  step {self.step}  loss {mean:.4g}"
         if values:
             values.pop(KERAS_MEAN, None)
-            score = values.pop("sdr", float("nan"))
-            named = self.named(values)
-            self.log.event("validation", self.step, epoch, **named, sdr_segments=score)
-            line += f"  validation loss {named['loss']:.4g}  segment SDR {score:.2f} dB"
+            scores = {name: values.pop(name) for name in self.model.score_names}
+            named = {**self.named(values), **scores}
+            self.log.event("validation", self.step, epoch, **named)
+            line += f"  validation loss {named['loss']:.4g}  {self.model.score_words(scores)}"
             if self.tensorboard is not None:
-                for name, value in {**named, "sdr_segments": score}.items():
+                for name, value in named.items():
                     if np.isfinite(value):
                         self.tensorboard.add_scalar(f"validation/{name}", value, self.step)
         skipped = int(self.model.optimizer.skipped_steps)

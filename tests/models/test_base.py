@@ -57,7 +57,7 @@ def test_loss_parts_and_sdr_are_logged_in_training_and_validation():
     model.compile(keras.optimizers.SGD(0.0), objective, run_eagerly=True, jit_compile=False)
     mixture, stems = noise(4, 60, 1), noise(4, 2, 60, 1)
     logs = model.fit(mixture, stems, validation_data=(mixture, stems), batch_size=2, shuffle=False, verbose=0).history
-    names = ["total", "wave", "spectral/16", "spectral/8", "sdr"]
+    names = ["total", "wave", "spectral/16", "spectral/8", "sdr_segments"]
     assert set(logs) == {"loss", "val_loss", *names, *(f"val_{name}" for name in names)}
     for prefix in ("", "val_"):
         parts = sum(logs[prefix + name][0] for name in names[1:4])

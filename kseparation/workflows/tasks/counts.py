@@ -26,6 +26,7 @@ class CountsTask(Task):
     batch_names = ("cells", "counts")
 
     def require_possible(self):
+        super().require_possible()
         genes, batch = len(self.dataset.all_cells.genes), self.config.training.batch_size
         needed, available = 8 * genes * batch, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > available:

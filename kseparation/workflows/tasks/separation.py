@@ -13,7 +13,7 @@ import numpy as np
 from kseparation.data import AUGMENTATIONS, DATASETS, SegmentBatches, ValidationSegments
 from kseparation.data.input_check import check_tracks
 from kseparation.errors import UserError
-from kseparation.workflows.tasks.construction import construct, construct_dataset
+from kseparation.workflows.tasks.construction import construct_dataset
 from kseparation.workflows.tasks.task import Task
 
 # Examples that are read before the first step where a model starts from data.
@@ -38,13 +38,8 @@ class SeparationTask(Task):
         """Length of a training segment in samples."""
         return round(self.config.data.segment_seconds * self.config.data.sample_rate)
 
-    @functools.cached_property
-    def changes(self) -> list:
-        """The augmentations, in their order."""
-        return [construct(AUGMENTATIONS[part.name], part, {}) for part in self.config.augment]
-
     def require_possible(self):
-        self.changes  # noqa: B018 - built, so that a wrong one is refused
+        super().require_possible()
         # A lower bound: the network needs many times the memory of its input, and a GPU may have less than the machine.
         data, batch = self.config.data, self.config.training.batch_size
         needed = 4 * batch * self.segment_samples * data.channels * (len(data.stems) + 1)  # float32, the mixture beside the stems

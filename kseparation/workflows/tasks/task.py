@@ -1,6 +1,7 @@
 """What the training of one kind of model is made of."""
 
 import abc
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from kseparation.config.places import Place
 from kseparation.config.records import RunConfig
+from kseparation.workflows.tasks.construction import construct
 
 
 class Task(abc.ABC):
@@ -38,9 +40,15 @@ class Task(abc.ABC):
     def __init__(self, config: RunConfig):
         self.config = config
 
+    @functools.cached_property
+    def changes(self) -> list:
+        """The augmentations, in their order."""
+        return [construct(self.augmentations[part.name], part, {}) for part in self.config.augment]
+
     @abc.abstractmethod
     def require_possible(self) -> None:
-        """Raises UserError where something can be refused before the songs are there: a single batch larger than the memory of the machine, a wrong augmentation."""
+        """Raises UserError where something can be refused before the songs are there: a wrong augmentation, a single batch larger than the memory of the machine."""
+        self.changes  # noqa: B018 - built, so that a wrong one is refused
 
     @abc.abstractmethod
     def model_arguments(self) -> dict[str, Any]:
