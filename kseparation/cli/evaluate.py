@@ -12,7 +12,7 @@ from kseparation.errors import UserError
 
 def _define(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string("model", None, "Run folder or .keras file. Required.", flag_values=flags)
-    absl_flags.DEFINE_string("data", "builtin", "builtin, or the root of a data set.", flag_values=flags)
+    absl_flags.DEFINE_string("data", "builtin", "builtin, or the root of a data set; for a model of counts a file, such as an .h5ad.", flag_values=flags)
     absl_flags.DEFINE_string("subset", "test", "Part of the data set.", flag_values=flags)
     absl_flags.DEFINE_list("metrics", None, "sdr, si_sdr, bss_eval (museval, minutes a song), comma-separated; else those of the run, else sdr,si_sdr.", flag_values=flags)
     absl_flags.DEFINE_float(
@@ -33,11 +33,15 @@ def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, An
     if not flags.model:
         raise UserError("`--model` is required: a run folder or a .keras file. `kseparation train` makes one.")
     from kseparation.models import load_model
-    from kseparation.workflows.evaluate import evaluate
 
     run = Path(flags.model) if Path(flags.model).is_dir() else None
+    model = load_model(flags.model, task=None)
+    if model.task == "counts":
+        return _counts(model, flags, run)
+    from kseparation.workflows.evaluate import evaluate
+
     return evaluate(
-        load_model(flags.model),
+        model,
         flags.data,
         subset=flags.subset,
         metrics=flags.metrics,
@@ -47,6 +51,15 @@ def _run(flags: absl_flags.FlagValues, arguments: Sequence[str]) -> dict[str, An
         run_folder=run,
         baseline=flags.baseline,
     )
+
+
+def _counts(model, flags, run):
+    from kseparation.workflows.evaluate_counts import evaluate_counts
+
+    for name in ("metrics", "overlap", "baseline"):
+        if getattr(flags, name) is not None:
+            raise UserError(f"`--{name}` is for separators. Received: --{name}={getattr(flags, name)}, and a model of counts. Leave it out.")
+    return evaluate_counts(model, flags.data, flags.subset, flags.out, model_name(flags.model), run)
 
 
 VERB = Verb("evaluate", "Scores a model on a data set, beside predictors without a network.", _define, _run)

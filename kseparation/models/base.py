@@ -80,8 +80,12 @@ class TrackedModel(keras.Model):
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        """Names of the metrics of `family_metrics` in the logs of a training."""
+        """Names of the metrics of `family_metrics` in the logs."""
         return tuple(metric.name for metric in self._scores.others)
+
+    def validation_scores(self, scores: dict[str, float]) -> dict[str, float]:
+        """Returns those of the scores that mean something in a validation, by default all."""
+        return scores
 
     def score_words(self, scores: Mapping[str, float]) -> str:
         """Returns what the line of an epoch tells of the scores of its validation."""

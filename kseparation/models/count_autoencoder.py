@@ -255,6 +255,9 @@ class CountAutoencoder(TrackedModel):
         movement = (quantizer.movement, quantizer.revived_in_step if quantizer.revival.rule != "off" else None) if training else ()
         self._health.update(self.handed_over()[0], *movement)
 
+    def validation_scores(self, scores):
+        return {name: value for name, value in scores.items() if name not in ("codebook_movement", "revived_codes")}
+
     def score_words(self, scores):
         return f"perplexity {scores['perplexity']:.1f} of {self.codebook_size} codes"
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kseparation.errors import UserError
-from kseparation.models.base import Separator
+from kseparation.models.base import TrackedModel
 
 MODEL_FILE = "model.keras"
 
@@ -33,7 +33,7 @@ def find_model_file(path: str | Path) -> Path:
     return path
 
 
-def load_model(path: str | Path) -> keras.Model:
+def load_model(path: str | Path, task: str | None = "separation") -> keras.Model:
     """Opens a model of this package, on any backend, whatever backend trained it.
 
     The file is looked at before Keras builds anything: an archive that is damaged, names a class outside this package, or holds weights that are not finite is
@@ -41,6 +41,7 @@ def load_model(path: str | Path) -> keras.Model:
 
     Args:
         path: a run folder or a `.keras` file.
+        task: what the model must be for, as `separation` or `counts`; None takes any.
 
     Raises:
         UserError: the file is missing, truncated, of another kind, or its weights are not finite.
@@ -52,8 +53,8 @@ def load_model(path: str | Path) -> keras.Model:
     except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"The model file cannot be opened: {file}. {first_line}") from error
-    if not isinstance(model, Separator):
-        raise UserError(f"The model file holds no separator: {file}. Received: {type(model).__name__}. Give the model of a separation run.")
+    if getattr(model, "task", None) != task and task is not None or not isinstance(model, TrackedModel):
+        raise UserError(f"The model file holds no model for {task or 'any task'}: {file}. Received: {type(model).__name__}. Give the model of a {task or 'training'} run.")
     broken = [weight.path for weight in model.weights if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight)))]
     if broken:
         raise UserError(f"The model file holds weights that are not finite: {file}. First of {len(broken)}: `{broken[0]}`. Use an earlier checkpoint of the run.")

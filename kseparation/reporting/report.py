@@ -7,17 +7,17 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from kseparation.reporting.cell_plots import cell_figure
 from kseparation.reporting.palette import DARK, LIGHT, Palette
 from kseparation.reporting.players import SongPlayers, data_uri, song_players
 from kseparation.reporting.plots import (
-    WIDTH_INCHES,
     curve_figure,
     curve_names,
     encode_figure,
     score_figure,
     spectrogram_figure,
 )
-from kseparation.reporting.report_data import Excerpt, ReportData
+from kseparation.reporting.report_data import CellCodes, Excerpt, ReportData
 from kseparation.reporting.score_table import (
     BSS_EVAL_TITLES,
     COMPARED,
@@ -35,6 +35,15 @@ MAX_PAGE_BYTES = 8_000_000
 RESERVE_BYTES = 20_000
 _TEMPLATES = Path(__file__).parent / "templates"
 _CSS_PIXELS_PER_INCH = 96
+COUNT_TITLES = {
+    "nll_per_entry": "held-out negative log-likelihood per entry, nats",
+    "nll_per_cell": "the same summed over the genes",
+    "perplexity": "perplexity of the codes",
+    "active": "share of the codes in use",
+    "ari": "adjusted Rand index with the labels",
+    "nmi": "normalised mutual information with them",
+    "purity": "purity of the codes",
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +97,11 @@ def write_report(path: str | Path, data: ReportData) -> Path:
         for name in curve_names(data.history)
     ]
     scores = _scores(data.summary) if data.summary else None
+    cells = _cells(data.cells) if data.cells else None
     template = _environment().get_template("report.html")
 
     def render(spectrograms=(), songs=(), notes=()):
-        return template.render(data=data, scores=scores, curves=curves, spectrograms=spectrograms, songs=songs, notes=[*data.notes, *notes])
+        return template.render(data=data, scores=scores, cells=cells, curves=curves, spectrograms=spectrograms, songs=songs, notes=[*data.notes, *notes])
 
     page = render(*_within(data.excerpts, MAX_PAGE_BYTES - len(render().encode()) - RESERVE_BYTES))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +132,14 @@ def _scores(summary: Mapping) -> dict:
     }
 
 
+def _cells(cells: CellCodes) -> dict:
+    return {
+        "numbers": {COUNT_TITLES[key]: cells.scores[key] for key in COUNT_TITLES if cells.scores.get(key) is not None},
+        "rows": cells.by_condition.rows(),
+        "picture": _picture(lambda palette: cell_figure(cells.points, cells.groupings, palette), "cells by code, and by what is known of them"),
+    }
+
+
 def _spectrograms(excerpt: Excerpt) -> SongSpectrograms:
     def panel(stem: str) -> Picture:
         signals = {
@@ -142,9 +160,9 @@ def _picture(draw: Callable[[Palette], Figure], alt: str, format: str = "png") -
     uris = {}
     for name, palette in (("light", LIGHT), ("dark", DARK)):
         figure = draw(palette)
-        height = round(figure.get_figheight() * _CSS_PIXELS_PER_INCH)
+        width, height = (round(inches * _CSS_PIXELS_PER_INCH) for inches in figure.get_size_inches())
         uris[name] = data_uri(encode_figure(figure, format), f"image/{format}")
-    return Picture(**uris, alt=alt, width=round(WIDTH_INCHES * _CSS_PIXELS_PER_INCH), height=height)
+    return Picture(**uris, alt=alt, width=width, height=height)
 
 
 def _within(excerpts: Sequence[Excerpt], budget_bytes: int) -> tuple[list[SongSpectrograms], list[SongPlayers], list[str]]:

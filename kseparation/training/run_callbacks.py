@@ -153,7 +153,7 @@ class LogSteps(keras.callbacks.Callback):
         line = f"epoch {epoch + 1}/{self.epochs}  step {self.step}  loss {mean:.4g}"
         if values:
             values.pop(KERAS_MEAN, None)
-            scores = {name: values.pop(name) for name in self.model.score_names}
+            scores = self.model.validation_scores({name: values.pop(name) for name in self.model.score_names})
             named = {**self.named(values), **scores}
             self.log.event("validation", self.step, epoch, **named)
             line += f"  validation loss {named['loss']:.4g}  {self.model.score_words(scores)}"

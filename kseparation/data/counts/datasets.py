@@ -29,6 +29,8 @@ class CountDataset:
     Attributes:
         all_cells: the table.
         parts: numbers of the cells of `train`, `validation` and `test`.
+        conditions_of_all: number of the condition of each cell, int32 `(cells,)`.
+        labels_of_all: number of the type of each cell, int32 `(cells,)`, or None where no label was named.
         condition_names: of the conditions, in the order of their numbers.
         label_names: of the cell types, in the order of their numbers; empty without `label`.
 
@@ -43,8 +45,8 @@ class CountDataset:
             if not 0 <= share < 1:
                 raise UserError(f"`data.{name}` must be at least 0 and below 1. Received: {share}")
         self.all_cells = table
-        self._conditions, self.condition_names = table.groups(conditions)
-        self._labels, self.label_names = table.groups([label]) if label is not None else (None, ())
+        self.conditions_of_all, self.condition_names = table.groups(conditions)
+        self.labels_of_all, self.label_names = table.groups([label]) if label is not None else (None, ())
         # The legacy generator, for its stream never changes, and the published baselines were split by it.
         order = np.random.RandomState(split_seed).permutation(len(table))
         fitted = round(len(table) * (1 - test_split))
@@ -53,10 +55,10 @@ class CountDataset:
         self._shares = {"validation": validation_split, "test": test_split}
         if training < 1:
             raise UserError(f"`data.validation_split` and `data.test_split` leave no cell to train on. Received: {validation_split} and {test_split}, of {len(table)} cells.")
-        absent = set(range(len(self.condition_names))) - set(self._conditions[self.parts["train"]].tolist())
+        absent = set(range(len(self.condition_names))) - set(self.conditions_of_all[self.parts["train"]].tolist())
         if absent:
             name = self.condition_names[min(absent)]
-            size = int(np.sum(self._conditions == min(absent)))
+            size = int(np.sum(self.conditions_of_all == min(absent)))
             raise UserError(
                 f"`data.conditions`: `{name}` has {size} of {len(table)} cells, and none of them to train on. Join it with another condition, take its cells out, "
                 "or change `data.split_seed`."
@@ -79,11 +81,11 @@ class CountDataset:
 
     def conditions(self, split: str) -> np.ndarray:
         """Returns the number of the condition of each cell of a part, int32 `(cells,)`."""
-        return self._conditions[self.cells(split)]
+        return self.conditions_of_all[self.cells(split)]
 
     def labels(self, split: str) -> np.ndarray | None:
         """Returns the number of the type of each cell of a part, int32 `(cells,)`, or None where no label was named."""
-        return None if self._labels is None else self._labels[self.cells(split)]
+        return None if self.labels_of_all is None else self.labels_of_all[self.cells(split)]
 
 
 class CountFile(CountDataset):
