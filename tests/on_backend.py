@@ -20,19 +20,19 @@ def compute(function: Callable, *arrays: np.ndarray) -> Any:
     """Returns the value of a pure function of tensors; on JAX compiled as a whole, which is much faster than op by op."""
     if isinstance(function, keras.layers.Layer) and not function.built:
         # Weights that are made inside a compiled function are lost to JAX.
-        function(*map(ops.convert_to_tensor, arrays))
+        function(*keras.tree.map_structure(ops.convert_to_tensor, arrays))
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
 
         with torch.no_grad():
-            result = function(*(ops.convert_to_tensor(array) for array in arrays))
+            result = function(*keras.tree.map_structure(ops.convert_to_tensor, arrays))
     elif backend == "jax":
         import jax
 
         result = jax.jit(function)(*arrays)
     else:
-        result = function(*(ops.convert_to_tensor(array) for array in arrays))
+        result = function(*keras.tree.map_structure(ops.convert_to_tensor, arrays))
     return keras.tree.map_structure(numbers, result)
 
 

@@ -1,7 +1,7 @@
 """One row for each registered name: how to build it small, with every argument unlike its default.
 
 A name without a row fails `test_contracts.py`. `arguments` names each argument of the constructor; `shapes` are those of the inputs, without the batch; of a loss those of the
-references and of the estimates, where these differ. `counts` says that the references are counts and the estimates above 0.
+references and of the estimates, where these differ. `counts` says that the references are counts and the estimates above 0, and that a model takes cells.
 """
 
 from dataclasses import dataclass, field
@@ -126,6 +126,28 @@ MODELS["mask_unet"] = Row(
         "output_bias": -0.4,
     },
     ((300, 1),),
+)
+
+MODELS["count_autoencoder"] = Row(
+    {
+        "genes": tuple("abcdefg"),
+        "conditions": ("x", "y", "z"),
+        "cell_types": ("s", "t"),
+        "widths": (6, 5, 4),
+        "cell_input": "log1p_of_shares",
+        "dropout": 0.1,
+        "condition_features": 3,
+        "likelihood": {"mean": "softplus", "dispersion": "gene_condition"},
+        "cell_type_head": {"weight": 0.2, "hidden": 5, "dropout": 0.2},
+        "codebook_size": 3,
+        "codebook_init": {"method": "random", "stratify": False, "num_samples": 12},
+        "revival": {"rule": "relative", "threshold": 0.1, "every_n_steps": 3, "cap": 2, "warm_up_steps": 5, "patience": 3.0, "start_count": 0.5, "reservoir": 64},
+        "decay": 0.9,
+        "commitment_weight": 0.5,
+        "quantizer": {"similarity": "cosine", "epsilon": 1e-4, "seed": 3},
+    },
+    ((7,),),
+    counts=True,
 )
 
 AUGMENTATIONS = {

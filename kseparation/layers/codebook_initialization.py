@@ -1,7 +1,6 @@
 """The first codebook, found in vectors of the encoder before the training begins: NumPy, outside every compiled step."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,66 +25,10 @@ class InitialCodebook(NamedTuple):
     sizes: np.ndarray
 
 
-def quotas(sizes: Sequence[int], number: int) -> list[int]:
-    """Shares `number` draws out among groups as equally as their sizes allow; what a small group lacks goes to the others.
-
-    Args:
-        sizes: vectors of each group.
-        number: draws, at most the sum of the sizes.
-
-    Raises:
-        UserError: there are fewer vectors than draws.
-
-    Example:
-
-    >>> quotas([95, 85, 20], 60), quotas([95, 85, 20], 120)
-    ([20, 20, 20], [50, 50, 20])
-    """
-    if number > sum(sizes):
-        raise UserError(f"`num_samples` must not exceed the number of vectors, {sum(sizes)}. Received: num_samples={number}. Lower it, or give more data.")
-    shares = [0] * len(sizes)
-    while number:
-        open_groups = [group for group, size in enumerate(sizes) if shares[group] < size]
-        each, more = divmod(number, len(open_groups))
-        for place, group in enumerate(open_groups):
-            added = min(each + (place < more), sizes[group] - shares[group])
-            shares[group] += added
-            number -= added
-    return shares
-
-
-def stratified_rows(conditions: Sequence, number: int, seed: int, column: str = "condition") -> np.ndarray:
-    """Draws different rows, the same number from each condition where there are enough; sorted.
-
-    Args:
-        conditions: condition of each row, `(rows,)`, of any type that sorts.
-        number: rows to draw.
-        seed: of the draw.
-        column: what the conditions are called, for the message.
-
-    Warns:
-        UserWarning: a condition has fewer rows than its quota; the others make up for it.
-
-    Raises:
-        UserError: there are fewer rows than are to be drawn.
-    """
-    names, group_of_row = np.unique(np.asarray(conditions), return_inverse=True)
-    groups = [np.flatnonzero(group_of_row == group) for group in range(len(names))]
-    shares = quotas([len(group) for group in groups], number)
-    quota = number // len(names)
-    short = [f"`{name}` has {len(group)}" for name, group in zip(names, groups, strict=True) if len(group) < quota]
-    if short:
-        warnings.warn(f"`{column}`: {', '.join(short)} of a quota of {quota} vectors for the first codebook. All of them are taken, and more of the others.", stacklevel=2)
-    generator = np.random.default_rng(seed)
-    drawn = [generator.choice(group, share, replace=False) for group, share in zip(groups, shares, strict=True)]
-    return np.sort(np.concatenate(drawn))
-
-
 def initial_codebook(
     vectors: np.ndarray,
     codebook_size: int,
     method: Literal["kmeans", "random"] = "kmeans",
-    conditions: Sequence | None = None,
     num_samples: int | None = None,
     similarity: Literal["euclidean", "cosine"] = "euclidean",
     seed: int = 0,
@@ -97,8 +40,7 @@ def initial_codebook(
         vectors: what the encoder puts out, `(vectors, features)`.
         codebook_size: number of codes.
         method: `kmeans`: k-means++ and then Lloyd's iterations; `random`: different vectors drawn by chance.
-        conditions: condition of each vector, such as its study, by which the sample is balanced; None draws from all alike.
-        num_samples: vectors that are looked at; None for 40 per code, or all where there are fewer.
+        num_samples: vectors that are looked at, drawn by chance; None for 40 per code, or all where there are fewer.
         similarity: `cosine` finds unit vectors by their direction.
         seed: of all draws.
         iterations: most iterations of Lloyd, which end earlier where no vector changes its cluster.
@@ -114,8 +56,6 @@ def initial_codebook(
     vectors = np.asarray(vectors, "float32")
     if method not in METHODS:
         raise UserError(f"`codebook_init.method` is unknown. Received: method={method!r}. {did_you_mean(method, METHODS)}")
-    if conditions is not None and len(conditions) != len(vectors):
-        raise UserError(f"`conditions` must have one entry for each of {len(vectors)} vectors. Received: {len(conditions)} entries.")
     wanted = num_samples if num_samples is not None else min(VECTORS_PER_CODE * codebook_size, len(vectors))
     if min(wanted, len(vectors)) < codebook_size:
         raise UserError(f"A codebook of {codebook_size} codes needs at least as many vectors to start from. Received: {min(wanted, len(vectors))} vectors. Lower `codebook_size`, or give more.")
@@ -123,8 +63,9 @@ def initial_codebook(
         raise UserError(f"`vectors` must be finite to start a codebook from. Received: {int((~np.isfinite(vectors)).any(axis=-1).sum())} of {len(vectors)} that are not. Look at the encoder or its input.")
     if wanted < VECTORS_PER_CODE * codebook_size:
         warnings.warn(f"The first codebook of {codebook_size} codes is made of {wanted} vectors, fewer than {VECTORS_PER_CODE} for each code; rare codes will be single vectors.", stacklevel=2)
-    groups = np.zeros(len(vectors), int) if conditions is None else conditions
-    sample = vectors[stratified_rows(groups, wanted, seed)]
+    if wanted > len(vectors):
+        raise UserError(f"`num_samples` must not exceed the number of vectors, {len(vectors)}. Received: num_samples={wanted}. Lower it, or give more data.")
+    sample = vectors[np.sort(np.random.default_rng(seed).choice(len(vectors), wanted, replace=False))]
     if similarity == "cosine":
         sample = sample / np.maximum(np.linalg.norm(sample, axis=-1, keepdims=True), 1e-12)
     generator = np.random.default_rng([seed, 1])

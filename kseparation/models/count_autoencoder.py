@@ -51,7 +51,8 @@ class CountAutoencoder(TrackedModel):
         revival: a `Revival` or a mapping with some of its keys.
         decay: of the running means of the codebook, 0 to below 1.
         commitment_weight: weight of the distance from the output of the encoder to its code.
-        quantizer: further arguments of `VectorQuantizer`.
+        quantizer: further arguments of `VectorQuantizer`, whose `similarity` is `cosine` here if nothing else is said: codes are compared and shown to the decoder by their direction, so
+            that they keep up with an encoder that grows.
 
     Input: a mapping with `counts` `(batch, genes)`, `library_sizes` `(batch, 1)`, and, where there are several conditions, `conditions`, their numbers `(batch,)`; in training with a
     `cell_type_head` also `labels` `(batch,)`. Output: float32 `(batch, genes, 2)`: mean and inverse dispersion of each gene.
@@ -83,7 +84,7 @@ class CountAutoencoder(TrackedModel):
         codebook_size: int = 256,
         codebook_init: CodebookInit | Mapping[str, Any] | None = None,
         revival: Revival | Mapping[str, Any] | None = None,
-        decay: float = 0.99,
+        decay: float = 0.95,
         commitment_weight: float = 0.25,
         quantizer: Mapping[str, Any] | None = None,
         **kwargs,
@@ -109,7 +110,7 @@ class CountAutoencoder(TrackedModel):
         if self.cell_type_head is not None and len(self.cell_types) < 2:
             raise ValueError(f"`cell_type_head` needs a table with at least two cell types: name the column as `data.label`. Received: {len(self.cell_types)}")
         self.codebook_init = settings_of(CodebookInit, codebook_init, "codebook_init")
-        self.quantizer_arguments = dict(quantizer or {})
+        self.quantizer_arguments = {"similarity": "cosine", **(quantizer or {})}
         self.quantizer = VectorQuantizer(
             codebook_size, decay=decay, commitment_weight=commitment_weight, revival=revival, dtype=self.dtype_policy, name="quantizer", **self.quantizer_arguments
         )

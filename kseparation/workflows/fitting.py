@@ -107,12 +107,17 @@ class Fitting:
             record = self.record = IncidentRecord(self)
             watch = WatchSteps(steps, self.guard, self.detector, self.snapshots, self.policy, record.write, self._take_failures)
             self.saving = SaveCheckpoint(self.store, log, steps, self.best, interruption, self._facts, tensorboard, self.snapshots)
-            callbacks = [ValidateAveragedWeights(), steps, self.guard, watch, self.best, self.saving, self.injection]
+            callbacks = [ValidateAveragedWeights(), steps, self.guard, watch, *self.task.callbacks(self._alarm), self.best, self.saving, self.injection]
             self._all_legs(callbacks)
             if interruption.received is not None:  # after the last checkpoint
                 interruption.act()
             self.saving.require_written()
         return self.steps
+
+    def _alarm(self, name, words):
+        """Says and logs what is wrong without being a fault of a step."""
+        self.steps.log.event("alarm", self.steps.step, self.steps.step // self.config.training.steps_per_epoch, alarm=name, reason=words)
+        print(f"step {self.steps.step}: {words}", file=sys.stderr, flush=True)
 
     def _say_resumed(self, log):
         if not self.progress:

@@ -5,10 +5,8 @@ import pytest
 
 from kseparation.errors import UserError
 from kseparation.layers import VectorQuantizer
-from kseparation.layers.codebook_initialization import _kmeans, initial_codebook, quotas, stratified_rows
+from kseparation.layers.codebook_initialization import _kmeans, initial_codebook
 from tests.on_backend import numbers
-
-TISSUES = np.repeat(["Tumor", "NAT", "Blood"], [95, 85, 20])  # the groups of wu2020
 
 
 def drawn(*shape, seed=0):
@@ -19,45 +17,6 @@ def clusters(sizes, features=8, spread=0.05, seed=3):
     centres = 3 * drawn(len(sizes), features, seed=seed)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     return centres, (centres[rows] + spread * drawn(len(rows), features, seed=seed + 1)).astype("float32"), rows
-
-
-@pytest.mark.parametrize(
-    ("sizes", "number", "expected"),
-    [
-        ([95, 85, 20], 60, [20, 20, 20]),
-        ([95, 85, 20], 120, [50, 50, 20]),
-        ([95, 85, 20], 200, [95, 85, 20]),
-        ([95, 85, 20], 61, [21, 20, 20]),
-        ([5, 100, 30], 100, [5, 65, 30]),
-        ([0, 4], 3, [0, 3]),
-        ([7], 0, [0]),
-    ],
-)
-def test_quotas_are_equal_and_what_a_group_lacks_goes_to_the_others(sizes, number, expected):
-    assert quotas(sizes, number) == expected
-
-
-def test_more_than_there_are_is_told():
-    with pytest.raises(UserError, match="`num_samples` must not exceed the number of vectors, 200. Received: num_samples=201"):
-        quotas([95, 85, 20], 201)
-
-
-def test_60_of_three_conditions_are_20_each():
-    rows = stratified_rows(np.random.default_rng(1).permutation(TISSUES), 60, seed=0)
-    assert len(set(rows)) == 60 and list(rows) == sorted(rows)
-    names, counts = np.unique(np.random.default_rng(1).permutation(TISSUES)[rows], return_counts=True)
-    assert dict(zip(names, counts.tolist())) == {"Blood": 20, "NAT": 20, "Tumor": 20}
-
-
-def test_120_are_50_50_and_all_20_of_the_small_one_and_this_is_told():
-    with pytest.warns(UserWarning, match="`source`: `Blood` has 20 of a quota of 40 vectors"):
-        rows = stratified_rows(TISSUES, 120, seed=0, column="source")
-    names, counts = np.unique(TISSUES[rows], return_counts=True)
-    assert len(set(rows)) == 120 and dict(zip(names, counts.tolist())) == {"Blood": 20, "NAT": 50, "Tumor": 50}
-
-
-def test_draws_follow_the_seed():
-    assert list(stratified_rows(TISSUES, 30, seed=4)) == list(stratified_rows(TISSUES, 30, seed=4)) != list(stratified_rows(TISSUES, 30, seed=5))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -75,14 +34,6 @@ def test_kmeans_finds_the_clusters_with_their_means_and_sizes(seed):
     order = np.square(full.codebook[:, None] - means[None]).sum(axis=-1).argmin(axis=0)
     np.testing.assert_allclose(full.codebook[order], means, atol=1e-5)
     np.testing.assert_array_equal(full.sizes[order], sizes)
-
-
-def test_conditions_that_are_rare_are_looked_at_as_much_as_others():
-    """Two clusters of a rare condition among many vectors of another: a balanced sample finds both."""
-    _, vectors, rows = clusters([5000, 60, 60])
-    conditions = np.where(rows == 0, "common", "rare")
-    found = initial_codebook(vectors, 3, conditions=conditions, num_samples=120)
-    assert sorted(found.sizes)[0] >= 20 and found.sizes.sum() == 120
 
 
 def test_random_takes_different_vectors_as_they_are():
@@ -139,7 +90,7 @@ def test_fewer_vectors_than_40_per_code_is_told():
         (drawn(7, 3), {}, "A codebook of 8 codes needs at least as many vectors to start from. Received: 7 vectors."),
         (drawn(70, 3), {"num_samples": 7}, "Received: 7 vectors."),
         (drawn(70, 3), {"method": "k_means"}, "`codebook_init.method` is unknown. Received: method='k_means'. Did you mean `kmeans`?"),
-        (drawn(70, 3), {"conditions": ["a"]}, "`conditions` must have one entry for each of 70 vectors. Received: 1 entries."),
+        (drawn(70, 3), {"num_samples": 71}, "`num_samples` must not exceed the number of vectors, 70. Received: num_samples=71"),
         (np.full((70, 3), np.nan), {}, "`vectors` must be finite to start a codebook from. Received: 70 of 70 that are not."),
     ],
 )

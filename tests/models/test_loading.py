@@ -163,7 +163,7 @@ def test_a_model_of_ours_that_separates_nothing_is_refused(tmp_path):
     model.built = True
     model.save(tmp_path / "other.keras")
     words = refusal(tmp_path / "other.keras")
-    assert "holds no separator" in words and "TrackedModel" in words
+    assert "holds no model for separation" in words and "TrackedModel" in words
 
 
 @pytest.mark.parametrize("content", [[], "text", None, {"registered_name": 3}, {"registered_name": ["a"], "config": {"registered_name": ["b"], "class_name": "Lambda"}}, {"registered_name": "kseparation>Gone", "class_name": "Gone"}])

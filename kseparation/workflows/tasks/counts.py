@@ -8,6 +8,7 @@ import numpy as np
 
 from kseparation.data.counts import COUNT_DATASETS, CountBatches, CountsInOrder, stratified_cells
 from kseparation.errors import UserError
+from kseparation.training.codebook_alarms import CodebookAlarms
 from kseparation.training.feeding import spec_of
 from kseparation.workflows.tasks.construction import construct_dataset
 from kseparation.workflows.tasks.task import Task
@@ -73,6 +74,9 @@ class CountsTask(Task):
             conditions, names = np.zeros_like(conditions), names[:1]
         cells = stratified_cells(conditions, names, model.start_cells(len(conditions)), self.config.seed, "data.conditions")
         return (self.batches.arrays(cells[first : first + START_CELLS]) for first in range(0, len(cells), START_CELLS))
+
+    def callbacks(self, alarm):
+        return [CodebookAlarms(alarm)]
 
     def fingerprint(self, split):
         table, digest = self.dataset.table(split), hashlib.sha256()

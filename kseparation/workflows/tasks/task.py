@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -94,6 +94,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def described(self, plan: Any) -> list[Any]:
         """Returns what a training batch is made of, from its `plan`, a list with an entry for each example, JSON values."""
+
+    def callbacks(self, alarm: Callable[[str, str], None]) -> list[keras.callbacks.Callback]:
+        """Returns what watches the model of this task beside that which watches every training.
+
+        Args:
+            alarm: takes the name and the words of what is wrong.
+        """
+        return []
 
     def example(self) -> Any:
         """Returns a small input for a look at what a model does with one, zeros."""
