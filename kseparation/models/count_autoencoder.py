@@ -42,7 +42,7 @@ class CountAutoencoder(TrackedModel):
         widths: of the layers of the encoder, the last of which is that of the codes; the decoder has them backwards.
         cell_input: what the encoder sees: `log1p`, the logarithm of one more than each count; `log1p_of_shares`, of each count divided by its library, times 10,000; `counts`, as they are: values in the
             thousands, which leave the scale of the codes. The last is for reproducing that failure.
-        dropout: share of features dropped behind each layer of the encoder in training, in [0, 1).
+        dropout: share of features dropped behind each hidden layer in training, in [0, 1).
         condition_features: length of the vector of a condition.
         likelihood: a `Likelihood` or a mapping with some of its keys.
         cell_type_head: a `CellTypeHead` or a mapping with some of its keys, which also trains the codes to tell the cell types; None is none.
@@ -133,7 +133,9 @@ class CountAutoencoder(TrackedModel):
         # One more than there are genes: all that were read and are not modelled.
         self.to_genes = dense(shown[-1], len(self.genes) + 1, "to_genes")
         self.to_dispersion = dense(shown[-1], len(self.genes), "to_dispersion") if self.likelihood.dispersion == "gene_cell" else None
-        self.drops = [seeded_dropout(self.dropout, dtype=self.dtype_policy, name=f"dropout_{number}") for number in range(len(hidden))] if self.dropout else []
+        self.drops, self.decoder_drops = (
+            [seeded_dropout(self.dropout, dtype=self.dtype_policy, name=f"{part}_dropout_{number}") for number in range(len(hidden))] if self.dropout else [] for part in ("encoder", "decoder")
+        )
         self.condition_vectors = keras.layers.Embedding(len(self.conditions), told, embeddings_initializer=FanInUniform(1), dtype=self.dtype_policy, name="condition_vectors") if told else None
         head = self.cell_type_head
         self.type_hidden = dense(latent, head.hidden, "cell_type_hidden", HE_GAIN) if head else None
@@ -159,7 +161,7 @@ class CountAutoencoder(TrackedModel):
         found = self.match(inputs, training)
         code = straight_through(found.inputs, found.vectors)
         self.hand_over((found, self._cell_types(code, training)))
-        return self.expected(code, inputs)
+        return self.expected(code, inputs, training)
 
     def _cell_types(self, code, training):
         """Logits of the cell types, `(batch, cell types)`, None without a head."""
@@ -179,13 +181,17 @@ class CountAutoencoder(TrackedModel):
             counts = counts / ops.cast(inputs["library_sizes"], "float32") * 1e4
         seen = ops.cast(counts if self.cell_input == "counts" else ops.log1p(counts), self.compute_dtype)
         seen = self._with_condition(seen, inputs)
-        for number, layer in enumerate(self.encoder):
-            seen = ops.relu(layer(seen))
-            if self.drops:
-                seen = self.drops[number](seen, training=training)
-        return self.to_latent(seen)
+        return self.to_latent(self._hidden(seen, self.encoder, self.drops, training))
 
-    def expected(self, code, inputs):
+    @staticmethod
+    def _hidden(features, layers, drops, training):
+        for number, layer in enumerate(layers):
+            features = ops.relu(layer(features))
+            if drops:
+                features = drops[number](features, training=training)
+        return features
+
+    def expected(self, code, inputs, training=False):
         """Returns what counts are expected of a code.
 
         Args:
@@ -195,9 +201,7 @@ class CountAutoencoder(TrackedModel):
         Returns:
             Mean and inverse dispersion, float32 `(batch, genes, 2)`.
         """
-        shown = self._with_condition(ops.cast(code, self.compute_dtype), inputs)
-        for layer in self.decoder:
-            shown = ops.relu(layer(shown))
+        shown = self._hidden(self._with_condition(ops.cast(code, self.compute_dtype), inputs), self.decoder, self.decoder_drops, training)
         logits = ops.cast(self.to_genes(shown), "float32")  # (batch, genes + 1)
         mean = self._mean(logits, ops.cast(inputs["library_sizes"], "float32"))
         if self.to_dispersion is not None:
