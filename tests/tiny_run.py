@@ -67,6 +67,24 @@ def tiny_config(folder: Path, overrides=(), model=MODEL, **training) -> RunConfi
     return load_config(write_config(folder, model, **training), overrides)
 
 
+def tiny_count_config(folder: Path, overrides=(), **training) -> RunConfig:
+    """Returns the config of a training on a small simulated table."""
+    config = {
+        "task": "counts",
+        "data": {"name": "simulated_counts", "cells": 600, "genes": 30, "types": 4, "conditions": ["study"]},
+        "model": {"name": "count_autoencoder", "widths": [16, 8], "codebook_size": 8},
+        "training": {
+            **{"epochs": 2, "steps_per_epoch": 4, "batch_size": 64, "warmup_steps": 0, "ema": 0.0, "optimizer": {"name": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}},
+            "jit_compile": keras.backend.backend() == "jax",
+            **training,
+        },
+        "logging": {"every_n_steps": 1, "tensorboard": False},
+    }
+    file = folder / "counts.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return load_config(file, overrides)
+
+
 def rows(run: Path, *kinds: str) -> list[dict]:
     """Events of the log of a run, of these kinds or all."""
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -115,14 +115,14 @@ class TrackedModel(keras.Model):
         return self._scores.handover.value
 
     def record_activations(self, layers: dict, steps: int) -> None:
-        """Has the scales of the outputs of these layers kept for the last micro-batches of a training. Call it before the first step is compiled, and once.
+        """Has the scales of the outputs of these layers, and `recorded_values`, kept for the last micro-batches of a training. Call it before the first step is compiled, and once.
 
         Args:
             layers: by path, in the order in which they shall be shown.
             steps: number of micro-batches.
         """
         scores = self._scores
-        scores.activations = ActivationScales(list(layers), steps)
+        scores.activations = ActivationScales([*layers, *self.recorded_values()], steps)
 
         def remember(path):
             def see(output):
@@ -133,6 +133,10 @@ class TrackedModel(keras.Model):
 
         for path, layer in layers.items():
             watch_output(layer, remember(path))
+
+    def recorded_values(self) -> dict:
+        """Returns what else is to be recorded of a step beside the scales of the layers, float32 scalars by name; the same names at every call."""
+        return {}
 
     @property
     def activations(self) -> ActivationScales | None:
@@ -216,7 +220,7 @@ class TrackedModel(keras.Model):
         for name, value in {"total": total, **parts}.items():
             self._scores.parts[name].update_state(ops.stop_gradient(value), running=not training)
         if training and self._scores.activations is not None:
-            self._scores.activations.update_state(self._scores.handover.scales, step + 1)
+            self._scores.activations.update_state({**self._scores.handover.scales, **self.recorded_values()}, step + 1)
         self.update_family_metrics(self._scores.others, y, ops.stop_gradient(y_pred), training)
         # The gradient of |x| at NaN is 0 on one backend and NaN on others. A factor that is 1 or NaN makes the step's gradients NaN on all of them, so that the
         # optimizer's gate sees it.

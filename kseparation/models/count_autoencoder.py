@@ -249,6 +249,10 @@ class CountAutoencoder(TrackedModel):
             parts["cell_type"] = self.cell_type_head.weight * ops.mean(losses)
         return parts
 
+    def recorded_values(self):
+        names = ["movement", *(["revived_in_step"] if self.revival.rule != "off" else [])]
+        return {f"{self.name}/quantizer/{name}": ops.convert_to_tensor(getattr(self.quantizer, name)) for name in names}
+
     def family_metrics(self):
         self._health = CodebookHealth(self.codebook_size, self.widths[-1])
         return self._health.metrics

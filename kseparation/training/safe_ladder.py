@@ -41,7 +41,7 @@ def safe_ladder(config: RunConfig, dropout: float = 0.0) -> list[Rung]:
         rungs.append(Rung(f"a warm-up of {SAFE_WARMUP_STEPS} steps, and gradients clipped to a norm of {SAFE_CLIP_NORM}", _sets("training", gentler)))
     if training.dtype_policy != "float32":
         rungs.append(Rung("float32 throughout", _sets("training", {"dtype_policy": "float32"})))
-    if config.loss and [loss.name for loss in config.loss] != ["waveform_l1"]:
+    if config.task == "separation" and config.loss and [loss.name for loss in config.loss] != ["waveform_l1"]:
         rungs.append(Rung("the waveform L1 loss alone", ("loss=[{name: waveform_l1, weight: 10.0}]",)))
     if dropout > SAFE_DROPOUT:
         rungs.append(Rung(f"dropout {SAFE_DROPOUT}", (f"model.dropout={SAFE_DROPOUT}",)))

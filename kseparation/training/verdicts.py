@@ -7,6 +7,10 @@ EVENTS = {
     "divergence": "the loss of several steps in a row lay above those before them",
     "unreadable": "a training batch could not be read",
     "validation": "a validation gave a loss that is not finite",
+    "collapse": "nearly all vectors got the same few codes",
+    "storm": "as many codes were revived at each event as may be, and died again",
+    "scale": "codes are ten times as long as what they stand for, or a tenth",
+    "standstill": "the codebook did not move for 500 steps",
 }
 VERDICTS = {
     "data": "the batch: what was read or made of it is not finite, or could not be read",

@@ -40,8 +40,12 @@ def check_components(config: RunConfig) -> None:
             problems.add(loss.place.below("name"), f"is no loss of the task `{config.task}`. Received: {loss.name}. Valid: {', '.join(f'`{name}`' for name in losses)}.")
         else:
             _check(loss, losses, "loss", problems)
+    faults = {name: fault for name, fault in FAULTS.items() if config.task in fault.tasks}
     for fault in config.inject:
-        _check(fault, FAULTS, "fault", problems)
+        if fault.name in FAULTS and fault.name not in faults:
+            problems.add(fault.place.below("name"), f"is no fault of the task `{config.task}`. Received: {fault.name}. Valid: {', '.join(f'`{name}`' for name in faults)}.")
+        else:
+            _check(fault, faults, "fault", problems)
     models = {name: model for name, model in MODELS.items() if model.task == config.task}
     _check(config.model, models, "model", problems, task.set_by_run)
     _check(config.training.optimizer, OPTIMIZERS, "optimizer", problems, ("learning_rate", "weight_decay"))

@@ -15,13 +15,13 @@ def list_models() -> list[dict]:
     for name, architecture in MODELS.items():
         for preset in architecture.presets():
             model = architecture.from_preset(preset)
-            model.build((None, None, model.channels))
+            model.build(*([(None, None, model.channels)] if architecture.task == "separation" else []))
             rows.append(
                 {
                     "name": name,
                     "preset": preset,
                     "task": architecture.task,
-                    "stems": list(model.stems),
+                    "stems": list(getattr(model, "stems", ())),
                     "parameters": model.count_params(),
                     "trainable_parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
                     "source": architecture.source,

@@ -34,7 +34,7 @@ def test_every_config_that_comes_along_is_sound(file: Path) -> None:
     assert (build.build_objective(task_of(config), own_parts) is None) == (not config.loss)
     assert len(task_of(config).changes) == len(config.augment)
     assert build.build_optimizer(config).averaging == config.training.ema
-    assert config.model.arguments["preset"] in MODELS[config.model.name].presets()
+    assert config.model.arguments.get("preset") in (None, *MODELS[config.model.name].presets())
 
 
 def test_a_sound_config_passes(tmp_path: Path) -> None:

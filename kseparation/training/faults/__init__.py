@@ -10,6 +10,7 @@ from kseparation.training.faults.batch_faults import (
     ValidationNaN,
     WorkerError,
 )
+from kseparation.training.faults.codebook_faults import FrozenCodebook, RevivalStorm
 from kseparation.training.faults.injection import Fault, Injection
 from kseparation.training.faults.program_faults import (
     CompiledNaN,
@@ -33,6 +34,8 @@ FAULTS = {
     "bit_flip": BitFlip,
     "loss_spike": LossSpike,
     "loss_divergence": LossDivergence,
+    "revival_storm": RevivalStorm,
+    "frozen_codebook": FrozenCodebook,
     "learning_rate": LearningRate,
     "slot_nan": SlotNaN,
     "compiled_nan": CompiledNaN,

@@ -8,7 +8,7 @@ from scipy.io import wavfile
 
 from kseparation.audio.track import Track
 from kseparation.errors import UserError
-from kseparation.training.faults.injection import Fault
+from kseparation.training.faults.injection import EVERY_TASK, Fault
 
 
 class FileNaN(Fault):
@@ -37,6 +37,8 @@ class FileNaN(Fault):
 
 class WorkerError(Fault):
     """The code that makes a batch raises an error of its own."""
+
+    tasks = EVERY_TASK
 
     def read(self, batches, position):
         raise RuntimeError(f"injected: batch {position} cannot be made")

@@ -8,6 +8,8 @@ from keras import ops
 
 # The first two samples of a batch that a fault in the program answers to: exact in every float format, and in no music at this place.
 MARK = 97 / 128
+# Of trainings that a fault can be put into: songs are not looked at by it.
+EVERY_TASK = ("separation", "counts")
 
 
 class Fault:
@@ -20,6 +22,8 @@ class Fault:
 
     # Whether it would come again where the same steps are computed again, as a fault of the program does and one of the machine does not.
     repeats = True
+    # Of which task the trainings are that can have it.
+    tasks = ("separation",)
     # Whether batches that were drawn anew suffer too.
     follows_redrawn = False
     # Whether it answers to a batch that is marked; of these a training can have one, for each would answer to the mark of the others.

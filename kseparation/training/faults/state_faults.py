@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from kseparation.errors import UserError
-from kseparation.training.faults.injection import Fault
+from kseparation.training.faults.injection import EVERY_TASK, Fault
 from kseparation.training.step_record import layer_of
 
 
@@ -21,6 +21,7 @@ class BitFlip(Fault):
     """
 
     repeats = False
+    tasks = EVERY_TASK
 
     def __init__(self, step: int = 10):
         super().__init__(step)
@@ -47,6 +48,7 @@ class SlotNaN(Fault):
     """
 
     repeats = False
+    tasks = EVERY_TASK
 
     def __init__(self, step: int = 10):
         super().__init__(step)
@@ -74,6 +76,8 @@ class LearningRate(Fault):
         step, steps: as in `Fault`.
         factor: of the rate.
     """
+
+    tasks = EVERY_TASK
 
     def __init__(self, step: int = 10, steps: int = 20, factor: float = 1000.0):
         super().__init__(step, steps)
