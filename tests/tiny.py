@@ -28,6 +28,7 @@ LAYERS = {
     "band_convolution": Row({"filters": 6, "kernel_size": 5, "bands": 2}, FEATURES),
     "band_convolution_unit": Row({"filters": 6, "kernel_size": 5, "bands": 2}, FEATURES),
     "finite_batch_normalization": Row({"axis": 2, "momentum": 0.8, "epsilon": 1e-3}, FEATURES),
+    "dense_stack": Row({"hidden": (5, 4), "units": 3, "dropout": 0.1}, SEQUENCE),
     "frame_downsample": Row({"filters": 3}, FEATURES),
     "frame_upsample": Row({"filters": 3}, FEATURES),
     "frequency_dense": Row({"waist_factor": 2}, FEATURES),

@@ -2,6 +2,7 @@
 
 from kseparation.layers.band_convolution import BandConvolution
 from kseparation.layers.band_split import BandMerge, BandSplit
+from kseparation.layers.dense_stack import DenseStack
 from kseparation.layers.finite_batch_normalization import FiniteBatchNormalization
 from kseparation.layers.finite_scalar_quantizer import FiniteScalarQuantizer
 from kseparation.layers.frame_resampling import FrameDownsample, FrameUpsample
@@ -20,6 +21,7 @@ LAYERS = {
     "band_merge": BandMerge,
     "band_convolution": BandConvolution,
     "band_convolution_unit": BandConvolutionUnit,
+    "dense_stack": DenseStack,
     "finite_batch_normalization": FiniteBatchNormalization,
     "frame_downsample": FrameDownsample,
     "frame_upsample": FrameUpsample,

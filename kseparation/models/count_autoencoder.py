@@ -12,8 +12,8 @@ from kseparation.config.settings import settings_of
 from kseparation.errors import did_you_mean
 from kseparation.layers.code_revival import Revival
 from kseparation.layers.codebook_initialization import initial_codebook
-from kseparation.layers.initializers import HE_GAIN, FanInUniform
-from kseparation.layers.seeded_dropout import seeded_dropout
+from kseparation.layers.dense_stack import DenseStack
+from kseparation.layers.initializers import FanInUniform
 from kseparation.layers.vector_quantizer import VectorQuantizer
 from kseparation.metrics.codebook_health import CodebookHealth
 from kseparation.models.base import TrackedModel
@@ -96,8 +96,6 @@ class CountAutoencoder(TrackedModel):
             raise ValueError(f"`widths` needs numbers from 1 on, at least one. Received: widths={widths}")
         if cell_input not in CELL_INPUTS:
             raise ValueError(f"`cell_input` is unknown. Received: cell_input={cell_input}. {did_you_mean(cell_input, CELL_INPUTS)}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}")
         if condition_features < 1:
             raise ValueError(f"`condition_features` must be at least 1. Received: condition_features={condition_features}")
         self.genes, self.conditions, self.cell_types = tuple(genes), tuple(conditions), tuple(cell_types)
@@ -115,43 +113,26 @@ class CountAutoencoder(TrackedModel):
             codebook_size, decay=decay, commitment_weight=commitment_weight, revival=revival, dtype=self.dtype_policy, name="quantizer", **self.quantizer_arguments
         )
         self.codebook_size, self.revival, self.decay, self.commitment_weight = codebook_size, self.quantizer.revival, decay, commitment_weight
-        self._add_layers()
-
-    def _add_layers(self):
         *hidden, latent = self.widths
-        told = self.condition_features if len(self.conditions) > 1 else 0
-        self._seen_widths = (len(self.genes) + told, *hidden), (latent + told, *reversed(hidden))
-
-        def dense(inputs, units, name, gain=1.0):
-            start = dict.fromkeys(("kernel_initializer", "bias_initializer"), FanInUniform(inputs))
-            return keras.layers.Dense(units, **{**start, "kernel_initializer": FanInUniform(inputs, gain)}, dtype=self.dtype_policy, name=name)
-
-        seen, shown = self._seen_widths
-        self.encoder = [dense(inputs, units, f"encoder_{number}", HE_GAIN) for number, (inputs, units) in enumerate(zip(seen, hidden))]
-        self.to_latent = dense(seen[-1], latent, "to_latent")
-        self.decoder = [dense(inputs, units, f"decoder_{number}", HE_GAIN) for number, (inputs, units) in enumerate(zip(shown, reversed(hidden)))]
+        head, outputs = self.cell_type_head, len(self.genes) * (2 if self.likelihood.dispersion == "gene_cell" else 1)
+        self.encoder = DenseStack(hidden, latent, dropout, dtype=self.dtype_policy, name="encoder")
         # One more than there are genes: all that were read and are not modelled.
-        self.to_genes = dense(shown[-1], len(self.genes) + 1, "to_genes")
-        self.to_dispersion = dense(shown[-1], len(self.genes), "to_dispersion") if self.likelihood.dispersion == "gene_cell" else None
-        self.drops, self.decoder_drops = (
-            [seeded_dropout(self.dropout, dtype=self.dtype_policy, name=f"{part}_dropout_{number}") for number in range(len(hidden))] if self.dropout else [] for part in ("encoder", "decoder")
-        )
-        self.condition_vectors = keras.layers.Embedding(len(self.conditions), told, embeddings_initializer=FanInUniform(1), dtype=self.dtype_policy, name="condition_vectors") if told else None
-        head = self.cell_type_head
-        self.type_hidden = dense(latent, head.hidden, "cell_type_hidden", HE_GAIN) if head else None
-        self.type_drop = seeded_dropout(head.dropout, dtype=self.dtype_policy, name="cell_type_dropout") if head and head.dropout else None
-        self.to_types = dense(head.hidden, len(self.cell_types), "to_cell_types") if head else None
+        self.decoder = DenseStack(hidden[::-1], 1 + outputs, dropout, dtype=self.dtype_policy, name="decoder")
+        self.to_types = DenseStack((head.hidden,), len(self.cell_types), head.dropout, dtype=self.dtype_policy, name="cell_types") if head else None
+        self.condition_vectors = None
+        if len(self.conditions) > 1:
+            self.condition_vectors = keras.layers.Embedding(
+                len(self.conditions), condition_features, embeddings_initializer=FanInUniform(1), dtype=self.dtype_policy, name="condition_vectors"
+            )
 
     def build(self, input_shape=None):
-        (*seen, last_seen), (*shown, last_shown) = self._seen_widths
-        latent, head = self.widths[-1], self.cell_type_head
-        built = [*zip(self.encoder, seen), (self.to_latent, last_seen), (self.quantizer, latent), *zip(self.decoder, shown), (self.to_genes, last_shown), (self.to_dispersion, last_shown)]
-        built += [(self.type_hidden, latent), (self.to_types, head.hidden)] if head else []
-        for layer, width in built:
-            if layer is not None:
-                layer.build((None, width))
+        latent, told = self.widths[-1], 0
         if self.condition_vectors is not None:
             self.condition_vectors.build((None,))
+            told = self.condition_features
+        for layer, features in ((self.encoder, len(self.genes) + told), (self.quantizer, latent), (self.decoder, latent + told), (self.to_types, latent)):
+            if layer is not None:
+                layer.build((None, features))
         rows = {"gene": 1, "gene_condition": len(self.conditions)}.get(self.likelihood.dispersion)
         # The logarithm of the inverse dispersion: a step of the optimizer changes it by a factor.
         self.log_dispersion = self.add_weight(shape=(rows, len(self.genes)), initializer="zeros", dtype="float32", name="log_inverse_dispersion", autocast=False) if rows else None
@@ -160,15 +141,9 @@ class CountAutoencoder(TrackedModel):
     def call(self, inputs, training=False):
         found = self.match(inputs, training)
         code = straight_through(found.inputs, found.vectors)
-        self.hand_over((found, self._cell_types(code, training)))
+        types = None if self.to_types is None else ops.cast(self.to_types(code, training=training), "float32")
+        self.hand_over((found, types))
         return self.expected(code, inputs, training)
-
-    def _cell_types(self, code, training):
-        """Logits of the cell types, `(batch, cell types)`, None without a head."""
-        if self.to_types is None:
-            return None
-        hidden = ops.relu(self.type_hidden(code))
-        return ops.cast(self.to_types(self.type_drop(hidden, training=training) if self.type_drop else hidden), "float32")
 
     def match(self, inputs, training=False):
         """Returns the `Quantized` of some cells."""
@@ -180,16 +155,7 @@ class CountAutoencoder(TrackedModel):
         if self.cell_input == "log1p_of_shares":
             counts = counts / ops.cast(inputs["library_sizes"], "float32") * 1e4
         seen = ops.cast(counts if self.cell_input == "counts" else ops.log1p(counts), self.compute_dtype)
-        seen = self._with_condition(seen, inputs)
-        return self.to_latent(self._hidden(seen, self.encoder, self.drops, training))
-
-    @staticmethod
-    def _hidden(features, layers, drops, training):
-        for number, layer in enumerate(layers):
-            features = ops.relu(layer(features))
-            if drops:
-                features = drops[number](features, training=training)
-        return features
+        return self.encoder(self._with_condition(seen, inputs), training=training)
 
     def expected(self, code, inputs, training=False):
         """Returns what counts are expected of a code.
@@ -201,11 +167,12 @@ class CountAutoencoder(TrackedModel):
         Returns:
             Mean and inverse dispersion, float32 `(batch, genes, 2)`.
         """
-        shown = self._hidden(self._with_condition(ops.cast(code, self.compute_dtype), inputs), self.decoder, self.decoder_drops, training)
-        logits = ops.cast(self.to_genes(shown), "float32")  # (batch, genes + 1)
-        mean = self._mean(logits, ops.cast(inputs["library_sizes"], "float32"))
-        if self.to_dispersion is not None:
-            dispersion = ops.softplus(ops.cast(self.to_dispersion(shown), "float32"))
+        shown = self._with_condition(ops.cast(code, self.compute_dtype), inputs)
+        outputs = ops.cast(self.decoder(shown, training=training), "float32")  # (batch, genes + 1), or (batch, 2 genes + 1)
+        genes = len(self.genes)
+        mean = self._mean(outputs[:, : genes + 1], ops.cast(inputs["library_sizes"], "float32"))
+        if self.likelihood.dispersion == "gene_cell":
+            dispersion = ops.softplus(outputs[:, genes + 1 :])
         elif self.likelihood.dispersion == "gene":
             dispersion = ops.broadcast_to(ops.exp(self.log_dispersion), ops.shape(mean))
         else:
@@ -309,7 +276,9 @@ class CountAutoencoder(TrackedModel):
             latents.append(ops.convert_to_numpy(ops.cast(self.latent(keras.tree.map_structure(ops.convert_to_tensor, inputs)), "float32")))
         if self.likelihood.mean == "softmax":
             shares = np.maximum(np.append(counts, library - counts.sum()) / library, LEAST_SHARE)
-            self.to_genes.bias.assign(np.log(shares).astype("float32") - np.log(shares).mean())
+            bias = np.array(ops.convert_to_numpy(self.decoder.last.bias))
+            bias[: len(shares)] = np.log(shares) - np.log(shares).mean()
+            self.decoder.last.bias.assign(bias)
         settings, quantizer = self.codebook_init, self.quantizer
         similarity = "euclidean" if quantizer.similarity == "euclidean" else "cosine"
         start = initial_codebook(np.concatenate(latents), self.codebook_size, settings.method, similarity=similarity, seed=quantizer.seed)

@@ -57,7 +57,7 @@ def test_means_add_up_to_the_library_less_the_rest():
 
 def test_it_starts_at_the_shares_of_the_genes():
     built, inputs = model(), cells(60)
-    built.to_genes.kernel.assign(np.zeros(built.to_genes.kernel.shape))
+    built.decoder.last.kernel.assign(np.zeros(built.decoder.last.kernel.shape))
     started = built.start_from_data([(inputs, inputs["counts"])])
     assert started["codebook_cells"] == 60 and started["codebook_used"] == 1.0
     expected = inputs["counts"].sum(axis=0) / inputs["library_sizes"].sum() * inputs["library_sizes"]
@@ -69,7 +69,7 @@ def test_a_logit_in_the_hundreds_gives_finite_gradients():
     for mean, sound in (("softmax", True), ("softplus", True), ("exp", True), ("exp_then_clamp", False)):
         built, inputs = model(likelihood={"mean": mean}), cells()
         for logit in (-200.0, 200.0):
-            built.to_genes.bias.assign(np.where(np.arange(len(GENES) + 1) == 2, logit, 0.0))
+            built.decoder.last.bias.assign(np.where(np.arange(len(GENES) + 1) == 2, logit, 0.0))
             optimizer = GuardedOptimizer(keras.optimizers.SGD(1e-6))
             losses = compiled(built, optimizer).fit(inputs, inputs["counts"], batch_size=6, verbose=0).history
             assert np.isfinite(losses["total"]).all()
