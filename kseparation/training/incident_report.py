@@ -75,18 +75,18 @@ def report_text(incident: Incident, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def cause_text(diagnosis: Diagnosis, songs: Sequence[Mapping[str, Any]] = ()) -> str:
+def cause_text(diagnosis: Diagnosis, sources: Sequence[Mapping[str, Any]] = ()) -> str:
     """Returns what a replay found, in plain words.
 
     Args:
         diagnosis: of the replay.
-        songs: plan entries of the examples at fault.
+        sources: plan entries of the examples at fault.
     """
     lines = [f"**{diagnosis.verdict}**: {VERDICTS[diagnosis.verdict]}. {diagnosis.reason.rstrip('.')}."]
     for key in ("layer", "part", "operation", "place"):
         if value := getattr(diagnosis, key):
             lines.append(f"- {key}: `{value}`")
-    lines += [f"- {_sound(song)}" for song in songs]
+    lines += [f"- {_source(source)}" for source in sources]
     return "\n".join([*lines, "", "What was tried:", *(f"1. {words}" for words in diagnosis.tried), ""])
 
 
@@ -117,23 +117,28 @@ def _batch(incident):
             return []
         batch = incident.plan[0]
         lines += [f"Batch {batch['validation_batch']} of the validation is the first whose loss is not finite:", ""]
-        lines += [f"- `{segment['song']}` from sample {segment['start']}" for segment in batch.get("segments", ())]
-        return [*lines, "", f"The sound itself: `{BATCH}`.", "", *_unsound(incident.batches)]
+        lines += [f"- {_source(source)}" for source in batch.get("segments", ())]
+        return [*lines, "", f"The arrays themselves: `{BATCH}`.", "", *_unsound(incident.batches)]
     if not incident.micro_batches:
         return []
     lines += [f"Batch {batch['position']} of the run" + (f", drawn anew {batch['draw']} time{'s' * (batch['draw'] > 1)}" if batch["draw"] else "") + "." for batch in incident.micro_batches]
-    told = [f"what it is made of: `{PLAN}`"] * any(incident.plan) + [f"the sound itself: `{BATCH}`"] * bool(incident.batches)
+    told = [f"what it is made of: `{PLAN}`"] * any(incident.plan) + [f"the arrays themselves: `{BATCH}`"] * bool(incident.batches)
     if told:
         words = "; ".join(told)
         lines += ["", f"{words[0].upper()}{words[1:]}."]
     if incident.event == "unreadable" and any(incident.plan):
-        sources = dict.fromkeys(choice.get("file") or choice["song"] for batch in incident.plan for example in batch for choice in example)
-        lines += ["", "It was to be made of these files:", "", *(f"- `{source}`" for source in sources)]
+        sources = dict.fromkeys(choice.get("file") or choice.get("song") or choice["cell"] for batch in incident.plan for example in batch for choice in example)
+        lines += ["", "It was to be made of these:", "", *(f"- `{source}`" for source in sources)]
     return [*lines, "", *_unsound(incident.batches)]
 
 
-def _sound(song):
-    return f"{song['stem']} from sample {song['start']} of `{song['song']}` ({song['file']}), gain {song['gain']:g}"
+def _source(entry):
+    """Where an example comes from, or one of its stems."""
+    if "cell" in entry:
+        return f"cell `{entry['cell']}`, row {entry['row']} of the table"
+    if "stem" not in entry:
+        return f"`{entry['song']}` from sample {entry['start']}"
+    return f"{entry['stem']} from sample {entry['start']} of `{entry['song']}` ({entry['file']}), gain {entry['gain']:g}"
 
 
 def _unsound(batches):

@@ -26,7 +26,7 @@ def incident(**changes) -> Incident:
 def test_a_report_tells_of_the_batch_the_layers_the_cause_and_what_comes_next() -> None:
     told = report_text(incident(plan=[[[CHOICE]]], batches={"stems_0": np.zeros((1, 1, 4, 2), "float32")}, next_rung=("float32", ("training.dtype_policy=float32",))), Path("in/12"))
     assert "What was seen: the loss of one step lay far above those before it. The loss is 9.\n" in told
-    assert "Batch 11 of the run.\n\nWhat it is made of: `plan.json`; the sound itself: `batch.npz`.\n" in told
+    assert "Batch 11 of the run.\n\nWhat it is made of: `plan.json`; the arrays themselves: `batch.npz`.\n" in told
     assert "| m itself | 9 | 1 |\n| m/a | 2 | 2 |\n" in told  # what belongs to no layer of its own is not taken for one
     headings = [line for line in told.splitlines() if line.startswith("## ")]
     assert headings == ["## The batch", "## The layers", "## The cause", "## If it goes on"]
@@ -62,3 +62,8 @@ def test_a_section_is_replaced_by_another_of_its_heading_and_a_new_one_comes_bef
 def test_the_table_of_steps_has_a_row_for_each() -> None:
     rows = list(csv.DictReader(steps_table(incident()).splitlines()))
     assert [(row["step"], row["grad_norm"], row["gradient m/a"]) for row in rows] == [("11", "1", "2"), ("12", "9", "2")]
+
+
+def test_cells_are_named_as_songs_are():
+    found = Diagnosis("data", "a count is not finite", examples=[(0, 1)])
+    assert "- cell `AAAC-1`, row 7 of the table" in cause_text(found, [{"cell": "AAAC-1", "row": 7}])

@@ -87,4 +87,4 @@ class CountsTask(Task):
 
     def described(self, plan):
         table = self.batches.table
-        return [{"cell": str(table.cells[cell]), "row": int(cell)} for cell in plan]
+        return [[{"cell": str(table.cells[cell]), "row": int(cell)}] for cell in plan]

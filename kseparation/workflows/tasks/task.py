@@ -93,7 +93,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def described(self, plan: Any) -> list[Any]:
-        """Returns what a training batch is made of, from its `plan`, a list with an entry for each example, JSON values."""
+        """Returns what a training batch is made of, from its `plan`, for each example a list of what it comes from, JSON values."""
 
     def callbacks(self, alarm: Callable[[str, str], None]) -> list[keras.callbacks.Callback]:
         """Returns what watches the model of this task beside that which watches every training.
