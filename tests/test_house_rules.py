@@ -23,7 +23,7 @@ HOUSE_TESTS = {
     *(f"parity/test_{peer}.py" for peer in ("auraloss", "moises_light", "vector_quantize")),
     *("models/test_golden.py", "training/test_keras_assumptions.py", "workflows/test_resumed_training.py"),
     *("storage/test_damaged_checkpoints.py", "storage/test_killed_writers.py"),
-    *("workflows/test_bad_audio.py", "workflows/test_import_command.py"),
+    *("workflows/test_bad_audio.py", "workflows/test_bad_config.py", "workflows/test_import_command.py"),
 }
 # Modules that are tested through another one.
 TESTED_IN = {
@@ -167,9 +167,11 @@ def test_settings_of_the_docs_exist() -> None:
     ours = " ".join(row.split("|")[2] for row in rows if row.startswith("| "))
     named = set(re.findall(r"`((?:data|training|evaluation|logging|loss|model)\.[a-z0-9_.]+)", ours))
     assert len(named) > 15
-    model = ast.parse((ROOT / "kseparation" / "models" / "moises_light.py").read_text(encoding="utf-8"))
-    constructor = next(node for node in ast.walk(model) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    arguments = {f"model.{argument.arg}" for argument in constructor.args.args}
+    arguments = set()
+    for architecture in ("moises_light", "count_autoencoder"):
+        model = ast.parse((ROOT / "kseparation" / "models" / f"{architecture}.py").read_text(encoding="utf-8"))
+        constructor = next(node for node in ast.walk(model) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+        arguments |= {f"model.{argument.arg}" for argument in constructor.args.args}
     assert named - set(flat_config(load_config(ROOT / "configs" / "demo" / "separation.yaml"))) - arguments == set()
 
 

@@ -74,7 +74,7 @@ def tiny_count_config(folder: Path, overrides=(), **training) -> RunConfig:
         "data": {"name": "simulated_counts", "cells": 600, "genes": 30, "types": 4, "conditions": ["study"]},
         "model": {"name": "count_autoencoder", "widths": [16, 8], "codebook_size": 8},
         "training": {
-            **{"epochs": 2, "steps_per_epoch": 4, "batch_size": 64, "warmup_steps": 0, "ema": 0.0, "optimizer": {"name": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}},
+            **{"epochs": 2, "steps_per_epoch": 4, "batch_size": 64, "warmup_steps": 0, "schedule": "constant", "ema": 0.0, "optimizer": {"name": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}},
             "jit_compile": keras.backend.backend() == "jax",
             **training,
         },

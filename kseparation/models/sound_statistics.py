@@ -5,6 +5,8 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from kseparation.layers.state_gate import take_back_unless
+
 
 def step_with_sound_statistics(model: keras.Model, step: Callable, arguments: tuple):
     """Makes a training step of Keras, and gives the statistics of the model their old values where the gradients or the new weights were not sound.
@@ -32,9 +34,7 @@ def step_with_sound_statistics(model: keras.Model, step: Callable, arguments: tu
         optimizer.build(model.trainable_variables)
     old = [ops.copy(ops.convert_to_tensor(variable)) for variable in statistics]
     logs = step(*arguments)
-    sound = ops.convert_to_tensor(optimizer.sound) > 0
-    for variable, value in zip(statistics, old, strict=True):
-        variable.assign(ops.where(sound, ops.convert_to_tensor(variable), value))
+    take_back_unless(ops.convert_to_tensor(optimizer.sound) > 0, statistics, old)
     return logs
 
 

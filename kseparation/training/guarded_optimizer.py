@@ -5,6 +5,7 @@ import warnings
 import keras
 from keras import ops
 
+from kseparation.layers.state_gate import take_back_unless
 from kseparation.ops.norms import euclidean_norm
 from kseparation.training.clipping import FixedNorm, PercentileNorm
 from kseparation.training.recoverable_rate import RecoverableRate
@@ -22,7 +23,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
 
     In this order: undo the loss scale, add to the accumulated gradients, take their global norm, reject the step where it is not finite, clip, let the wrapped
     optimizer work, update the averaged weights. A rejected step leaves weights, slots, schedule and averages as they were, bit for bit: both outcomes are computed and one
-    is selected, so it needs no branch and no look at the device. A bad micro-batch drops the whole accumulated step. Statistics of layers
+    is selected, so that a compiled step needs no branch and no look at the device. A bad micro-batch drops the whole accumulated step. Statistics of layers
     are not the optimizer's: see `step_with_sound_statistics`.
 
     Args:
@@ -192,8 +193,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         if self.record is not None:
             changes = ops.stack([euclidean_norm(self._value(now) - before) for now, before in zip(variables, old, strict=False)])
         accepted = ops.logical_and(accepted, finite)
-        for variable, value in zip(state, old, strict=True):
-            variable.assign(ops.where(accepted, self._value(variable), value))
+        take_back_unless(accepted, state, old)
         return finite, changes
 
     def _count(self, norm, due, finite):
