@@ -65,10 +65,10 @@ class StepCost:
     def _bare(config):
         model, guarded = build_model(config), build_optimizer(config)
         inner = guarded.inner_optimizer.get_config() | {"learning_rate": 1e-4, "global_clipnorm": config.training.clip_norm, "use_ema": True, "ema_momentum": 0.999}
-        jit = keras.backend.backend() in ("tensorflow", "jax")
-        model.compile(
-            type(guarded.inner_optimizer).from_config(inner), loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False
-        )
+        jit, optimizer = keras.backend.backend() in ("tensorflow", "jax"), type(guarded.inner_optimizer).from_config(inner)
+        # At the end of `fit` Keras puts the averages in the place of the weights, and on JAX finds none there at the second time.
+        optimizer.finalize_variable_values = lambda variables: None
+        model.compile(optimizer, loss=build_objective(config, model.objective_names()), jit_compile=jit, auto_scale_loss=False)
         return model
 
     def pair(self, turned: bool) -> tuple[float, float]:
