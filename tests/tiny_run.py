@@ -52,7 +52,7 @@ def write_config(folder: Path, model=MODEL, **training) -> Path:
         "training": {
             **{"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_steps": 2, "ema": 0.9},
             # Compiling takes longer than all the steps, and only on one backend are they slower without it.
-            "jit_compile": keras.backend.backend() == "jax",
+            "jit_compile": "auto" if keras.backend.backend() == "jax" else False,
             **training,
         },
         "logging": {"every_n_steps": 1, "tensorboard": False},
