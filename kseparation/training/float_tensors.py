@@ -81,20 +81,31 @@ def can_be_seen(nest: Any) -> bool:
 def _values(nest):
     """Yields what computes with the values of each tensor, and the values: NumPy on a CPU, where JAX would compile each operation for each shape."""
     for tensor in float_tensors(nest):
-        if 0 in tuple(tensor.shape):
+        if 0 in tuple(tensor.shape) or not _has_value(tensor):
             continue
-        try:
-            if _is_on_cpu(tensor):
-                if keras.backend.standardize_dtype(tensor.dtype) not in ("float32", "float64"):
-                    tensor = keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")  # TensorFlow's scalars in bfloat16 are none to NumPy
-                array = np.asarray(keras.ops.convert_to_numpy(tensor))
-                yield np, array
-            else:
-                tensor = keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")
-                bool(keras.ops.any(tensor))  # raises where there is no value
-                yield keras.ops, tensor
-        except (AttributeError, NotImplementedError, RuntimeError, TypeError):  # of the three backends, where there is no value yet
-            continue
+        if _is_on_cpu(tensor):
+            if keras.backend.standardize_dtype(tensor.dtype) not in ("float32", "float64"):
+                tensor = keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")  # TensorFlow's scalars in bfloat16 are none to NumPy
+            yield np, np.asarray(keras.ops.convert_to_numpy(tensor))
+        else:
+            yield keras.ops, keras.ops.cast(keras.ops.stop_gradient(tensor), "float32")
+
+
+def _has_value(tensor):
+    # Keras has no question for it. To look and to catch what is raised would take an error of the device for a tensor that is being traced, and so for a finite one.
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch  # what traces
+
+        # Within a transform of `torch.func` what is computed from a plain tensor has none either.
+        return not (tensor.is_meta or torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None)
+    if backend == "tensorflow":
+        import tensorflow as tf  # what traces
+
+        return not tf.is_symbolic_tensor(tf.convert_to_tensor(tensor))  # a variable has a value only outside of a graph
+    import jax  # what traces
+
+    return not isinstance(tensor, jax.core.Tracer)
 
 
 def _is_on_cpu(tensor):

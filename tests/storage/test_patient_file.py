@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kseparation.storage.patient_file import PatientFile
-from tests.small_disk import REFUSALS, fill, refuse, small_disk
+from tests.small_disk import DISKS, REFUSALS, SmallDisk, refuse
 
 LIMITED = """
 import resource, sys
@@ -128,20 +128,21 @@ def test_a_file_that_may_not_grow(path, end, lines, words):
     assert "cannot be written: File too large." in done.stderr and words in done.stderr
 
 
-def test_a_full_disk(tmp_path, caplog):
-    with small_disk(tmp_path / "disk", 64) as disk, PatientFile(disk / "a.log") as file, caplog.at_level(logging.WARNING):
+@pytest.mark.parametrize("disk_kind", DISKS)
+def test_a_full_disk(tmp_path, caplog, disk_kind: type[SmallDisk]):
+    with disk_kind(tmp_path / "disk", 64) as disk, PatientFile(disk.path / "a.log") as file, caplog.at_level(logging.WARNING):
         lines = [f"line {number:04d}\n" for number in range(3000)]
         file.write(lines[0])
-        ballast = fill(disk)
+        disk.fill()
         for line in lines[1:2000]:
             file.write(line)
         assert file.waiting > 1000
-        whole = (disk / "a.log").read_text()
+        whole = (disk.path / "a.log").read_text()
         assert whole == "".join(lines[: 2000 - file.waiting])
-        ballast.unlink()
+        disk.empty()
         for line in lines[2000:]:
             file.write(line)
-        assert file.waiting == 0 and (disk / "a.log").read_text() == "".join(lines)
+        assert file.waiting == 0 and (disk.path / "a.log").read_text() == "".join(lines)
         assert len(warnings(caplog)) == 2
         assert "No space left on device" in warnings(caplog)[0]
 

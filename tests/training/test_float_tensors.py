@@ -4,7 +4,15 @@ import pytest
 from keras import ops
 
 from kseparation.training import float_tensors
-from kseparation.training.float_tensors import all_finite, gradients, largest, norm, replace_float_tensors, smallest
+from kseparation.training.float_tensors import (
+    all_finite,
+    can_be_seen,
+    gradients,
+    largest,
+    norm,
+    replace_float_tensors,
+    smallest,
+)
 from tests.on_backend import numbers
 
 
@@ -47,3 +55,54 @@ def test_gradients_of_a_list():
     assert numbers(squares).tolist() == [6.0, 12.0] and numbers(factor) == 5.0
     assert unused is None or numbers(unused) == 0.0
     assert all(gradient is None or numbers(gradient) == 0.0 for gradient in gradients(lambda _: ops.ones(()), tensors[1:]))
+
+
+def traced(function):
+    """Calls a function of a vector inside of each kind of tracing that the backend has."""
+    vector = ops.ones(2)
+    if keras.backend.backend() == "torch":
+        import torch  # its transforms
+
+        torch.compile(function, backend="eager")(vector)
+        torch.func.grad(function)(vector)
+        torch.func.vmap(function)(ops.ones((3, 2)))
+        function(torch.ones(2, device="meta"))
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # its graphs
+
+        tf.function(function)(vector)
+        tf.function(function, jit_compile=True)(vector)
+        tf.vectorized_map(function, ops.ones((3, 2)))
+    else:
+        import jax  # its transforms
+
+        jax.jit(function)(vector)
+        jax.grad(function)(vector)
+        jax.vmap(function)(ops.ones((3, 2)))
+
+
+def test_what_is_being_traced_has_no_value_and_counts_as_finite(place):
+    seen = []
+
+    def function(vector):
+        bad = vector * np.nan
+        seen.append((can_be_seen(bad), can_be_seen({"all": [ops.ones(1), bad]}), all_finite(bad), largest(bad)))
+        return ops.sum(vector)
+
+    traced(function)
+    assert len(seen) >= 3 and set(seen) == {(False, False, True, 0.0)}
+    seen.clear()
+    function(ops.ones(2))
+    assert seen == [(True, True, False, 0.0)]
+
+
+def test_an_error_of_the_device_is_none_of_a_tensor_without_a_value(place, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(ops, "convert_to_numpy", fail)
+    monkeypatch.setattr(ops, "cast", fail)
+    tensor = ops.convert_to_tensor(np.ones(3, "float16"))
+    for look in (all_finite, largest, smallest, norm, can_be_seen):
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            look(tensor)

@@ -17,7 +17,7 @@ from kseparation.training import GuardedOptimizer, full_disk
 from kseparation.training.full_disk import SurviveFullDisk
 from kseparation.training.run_callbacks import save_model
 from kseparation.training.run_log import RunLog
-from tests.small_disk import REFUSALS, fill, refuse, small_disk
+from tests.small_disk import DISKS, REFUSALS, SmallDisk, refuse
 from tests.tiny_separator import tiny_separator
 
 AGAIN = "at the end of the next epoch"
@@ -106,24 +106,25 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["1", "4"]
 
 
-def test_a_full_disk_costs_nothing_but_what_it_refused(tmp_path: Path, capsys, patience) -> None:
+@pytest.mark.parametrize("disk_kind", DISKS)
+def test_a_full_disk_costs_nothing_but_what_it_refused(tmp_path: Path, capsys, patience, disk_kind: type[SmallDisk]) -> None:
     """Checkpoints, a model file and the log, on a disk that is full for a while."""
     model = tiny_separator(GuardedOptimizer(keras.optimizers.SGD(0.1)))
-    with small_disk(tmp_path / "disk", 512) as disk, RunLog(disk) as log:
-        store = CheckpointStore(disk / "checkpoints")
-        attempts = {"the model": lambda step: save_model(model, disk / "model.keras"), "the checkpoint": lambda step: save(store, step)}
+    with disk_kind(tmp_path / "disk", 512) as disk, RunLog(disk.path) as log:
+        store = CheckpointStore(disk.path / "checkpoints")
+        attempts = {"the model": lambda step: save_model(model, disk.path / "model.keras"), "the checkpoint": lambda step: save(store, step)}
         for step, room in ((1, None), (2, 0), (3, 4096), (4, 20000), (5, None)):
-            ballast = fill(disk, room) if room is not None else None
+            if room is not None:
+                disk.fill(leaving=room)
             log.step(step, {"total": float(step)})
             for what, write in attempts.items():
                 with patience.attempt(what):
                     write(step)
             log.flush()
-            assert sorted(path.name for path in disk.rglob(".*")) == []
+            assert sorted(path.name for path in disk.path.rglob(".*")) == []
             assert store.load_latest().arrays["kernel"][0] == (5 if step == 5 else 1)
-            assert (disk / "model.keras").stat().st_size > 0
-            if ballast:
-                ballast.unlink()
+            assert (disk.path / "model.keras").stat().st_size > 0
+            disk.empty()
         assert patience.failed == 0
-        assert len((disk / "losses.log").read_text().splitlines()) == 5
+        assert len((disk.path / "losses.log").read_text().splitlines()) == 5
     assert capsys.readouterr().err.count("No space left on device") >= 5
