@@ -60,6 +60,8 @@ def run_with(name: str, folder: Path, overrides=(), model=None, replayed=True, *
     fault = "{name: %s, %s}" % (name, ", ".join(f"{key}: {value}" for key, value in arguments.items()))
     if name == "learning_rate" and model is not None:
         overrides = ["training.optimizer.learning_rate=2.0e-3", *overrides]  # of a training that learns something in so few steps
+    if model is None:  # which is there to be quick
+        overrides = ["loss=[{name: waveform_l1, weight: 10.0}]", *overrides]
     overrides = ["reproduce_failure=true", f"inject=[{fault}]", "safety.snapshot_every_steps=10", *SETTINGS.get(name, ()), *overrides]
     settings = {"epochs": 3, "steps_per_epoch": 20, "warmup_steps": 2, **training}
     config = tiny_config(folder, overrides, model=model or {"name": "tiny_separator"}, **settings)

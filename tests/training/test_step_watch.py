@@ -12,11 +12,12 @@ from kseparation.training.examination import examine_step
 from tests.faulty_models import Root, Twice, batch, chain, compiled, fault, state
 from tests.on_backend import numbers
 from tests.tiny_run import MODEL
-from tests.tiny_separator import CHANNELS, STEMS
+from tests.tiny_separator import CHANNELS, SAMPLES, STEMS
 
 
 def test_layers_of_keras_and_a_model_inside_of_the_model():
-    inner = keras.Sequential([keras.layers.LSTM(CHANNELS, return_sequences=True, name="lstm"), keras.layers.LayerNormalization(name="norm"), keras.layers.ReLU(name="relu")], name="inner")
+    narrow, wide = (keras.layers.Reshape(shape) for shape in ((2, SAMPLES), (SAMPLES, CHANNELS)))  # an LSTM takes its steps one by one
+    inner = keras.Sequential([narrow, keras.layers.LSTM(SAMPLES, return_sequences=True, name="lstm"), wide, keras.layers.LayerNormalization(name="norm"), keras.layers.ReLU(name="relu")], name="inner")
     attention = keras.layers.MultiHeadAttention(1, 2, name="attention")
     model = chain(inner, Twice(attention, name="twice"), Root(name="odd"))
     found = examine_step(model, *batch())
