@@ -15,7 +15,7 @@ def _define(flags: absl_flags.FlagValues) -> None:
         "config", None, "YAML file of the run. Default: that of the run in --resume, else configs/demo/separation.yaml.", flag_values=flags
     )
     absl_flags.DEFINE_multi_string(
-        "set", [], "Change one value of the config: a.b=value. Repeatable; list items go by index.", flag_values=flags
+        "set", [], "Change one value of the config, a.b=value, or of a list, a.0=value.", flag_values=flags
     )
     absl_flags.DEFINE_string("run_dir", None, "Run folder; else runs/<config name>-<backend>-<n>.", flag_values=flags)
     absl_flags.DEFINE_string(

@@ -9,7 +9,7 @@ import numpy as np
 
 from kseparation.training.ablations import fails_from, parts_at_fault, smallest_batch, takes_weights_of
 from kseparation.training.alien_state import alien_variable, is_a_record
-from kseparation.training.evidence import Diagnosis, Evidence, with_finding
+from kseparation.training.evidence import Diagnosis, Evidence, not_finite_words, with_finding
 from kseparation.training.examination import Examination, Finding, examine_step, plain_losses
 from kseparation.training.faults import Injection
 from kseparation.training.float_tensors import norm
@@ -69,14 +69,11 @@ class Diagnosing:
 
     def _data(self):
         for number, batch in enumerate(self.last):
-            for kind, audio in zip(("mixtures", "stems"), batch, strict=True):
-                bad = np.argwhere(~np.isfinite(audio))
-                if len(bad):
-                    self._note(f"looked at the batch: {len(bad)} values of the {kind} are not finite")
-                    example = int(bad[0][0])
-                    place = ", ".join(map(str, bad[0]))
-                    reason = f"{len(bad)} values of the {kind} of micro-batch {number} are not finite, the first at ({place})"
-                    return Diagnosis("data", reason, examples=[(number, example)])
+            # The stems first: they say which one it is, while a mixture has what any of them has.
+            for kind, audio in reversed([*zip(("mixtures", "stems"), batch, strict=True)]):
+                if reason := not_finite_words(kind, number, audio, getattr(self.model, "stems", ())):
+                    self._note(f"looked at the batch: {reason}")
+                    return Diagnosis("data", reason, examples=[(number, int(np.argwhere(~np.isfinite(audio))[0][0]))])
         self._note("looked at the batch: every value is finite")
         return None
 

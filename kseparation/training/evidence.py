@@ -11,6 +11,9 @@ REPORT, FACTS, STEPS, PLAN, BATCH, BEFORE, AT, CONFIG = (
     *("REPORT.md", "incident.json", "steps.csv", "plan.json", "batch.npz", "state_before.npz", "state_at.npz", "config.yaml"),
 )
 
+# So many examples, or stems of them, are named where values are not finite.
+MOST_PLACES = 4
+
 
 @dataclass
 class Incident:
@@ -106,6 +109,32 @@ class Diagnosis:
     largest_input: float | None = None
     examples: Sequence[tuple[int, int]] = ()
     tried: list[str] = field(default_factory=list)
+
+
+def not_finite_words(kind: str, number: int, array: np.ndarray, stems: Sequence[str] = ()) -> str | None:
+    """Returns which values of an array of a batch are not finite, None where all are.
+
+    Args:
+        kind: what the array holds, such as `stems`.
+        number: of the micro-batch.
+        array: `(examples, stems, samples, channels)` or `(examples, samples, channels)`, or anything by example.
+        stems: their names.
+
+    Example:
+
+    >>> not_finite_words("stems", 0, np.array([[[[0.0]], [[np.nan]]]]), ("vocals", "drums"))
+    '1 values of the stems of micro-batch 0 are not finite, in drums of example 0; the first is nan, sample 0 of channel 0, all counted from 0'
+    """
+    bad = np.argwhere(~np.isfinite(array))
+    if not len(bad):
+        return None
+    first, where = bad[0], dict.fromkeys(f"example {row[0]}" for row in bad)
+    if array.ndim == 4:
+        names = [stems[stem] if stem < len(stems) else f"stem {stem}" for stem in range(array.shape[1])]
+        where = dict.fromkeys(f"{names[row[1]]} of example {row[0]}" for row in bad)
+    place = f"sample {first[-2]} of channel {first[-1]}" if array.ndim in (3, 4) else f"at ({', '.join(map(str, first))})"
+    places = [*where][:MOST_PLACES] + ["others"] * (len(where) > MOST_PLACES)
+    return f"{len(bad)} values of the {kind} of micro-batch {number} are not finite, in {', '.join(places)}; the first is {array[tuple(first)]}, {place}, all counted from 0"
 
 
 def with_finding(diagnosis: Diagnosis, found: Diagnosis | None) -> Diagnosis:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kseparation.training.evidence import BATCH, CONFIG, PLAN, STEPS, Diagnosis, Incident
+from kseparation.training.evidence import BATCH, CONFIG, PLAN, STEPS, Diagnosis, Incident, not_finite_words
 from kseparation.training.verdicts import ACTIONS, EVENTS, VERDICTS
 
 CAUSE, CURE, NEXT = "## The cause", "## What to do", "## If it goes on"
@@ -62,7 +62,7 @@ def report_text(incident: Incident, folder: Path) -> str:
     lines += [CAUSE, "", "Not looked for yet. This runs the step again and finds it:", "", f"    kseparation replay --incident={shlex.quote(str(folder))}", ""]
     if incident.event == "unreadable":
         lines += [CURE, "", "Restore the song that the error names, or take it out of the data. A batch that cannot be read says nothing of the settings of the training.", ""]
-    if incident.next_rung:
+    if incident.next_rung and incident.event not in WITHOUT_A_STEP:
         words, overrides = incident.next_rung
         lines += [
             NEXT,
@@ -110,6 +110,14 @@ def with_section(report: str, heading: str, text: str) -> str:
     return "\n".join([head, *sections])
 
 
+def with_data_at_fault(report: str) -> str:
+    """Returns a report whose cause is the data, with what to do about them in the place of safer settings."""
+    head, *sections = report.split("\n## ")
+    kept = [section for section in sections if "## " + section.split("\n", 1)[0] not in (CURE, NEXT)]
+    report = "\n## ".join([head, *kept])
+    return f"{report.rstrip()}\n\n{CURE}\n\nListen to what is named under the cause, and mend it or take it out of the data. No safer setting of the training mends a batch.\n"
+
+
 def _batch(incident):
     lines = ["## The batch", ""]
     if incident.event == "validation":
@@ -118,7 +126,7 @@ def _batch(incident):
         batch = incident.plan[0]
         lines += [f"Batch {batch['validation_batch']} of the validation is the first whose loss is not finite:", ""]
         lines += [f"- `{segment['song']}` from sample {segment['start']}" for segment in batch.get("segments", ())]
-        return [*lines, "", f"The sound itself: `{BATCH}`.", "", *_unsound(incident.batches)]
+        return [*lines, "", f"The sound itself: `{BATCH}`.", "", *_unsound(incident.batches, ())]
     if not incident.micro_batches:
         return []
     lines += [f"Batch {batch['position']} of the run" + (f", drawn anew {batch['draw']} time{'s' * (batch['draw'] > 1)}" if batch["draw"] else "") + "." for batch in incident.micro_batches]
@@ -129,22 +137,24 @@ def _batch(incident):
     if incident.event == "unreadable" and any(incident.plan):
         sources = dict.fromkeys(choice.get("file") or choice["song"] for batch in incident.plan for example in batch for choice in example)
         lines += ["", "It was to be made of these files:", "", *(f"- `{source}`" for source in sources)]
-    return [*lines, "", *_unsound(incident.batches)]
+    return [*lines, "", *_unsound(incident.batches, incident.plan)]
 
 
 def _sound(song):
+    if "stem" not in song:  # of the validation
+        return f"`{song['song']}` from sample {song['start']}"
     return f"{song['stem']} from sample {song['start']} of `{song['song']}` ({song['file']}), gain {song['gain']:g}"
 
 
-def _unsound(batches):
+def _unsound(batches, plan):
     found = []
     for name, audio in batches.items():
-        bad = np.argwhere(~np.isfinite(audio))
-        if len(bad):
-            kind, number = name.rsplit("_", 1)
-            place = ", ".join(map(str, bad[0]))
-            found.append(f"{len(bad)} values of the {kind} of micro-batch {number} are not finite, the first at ({place}): {audio[tuple(bad[0])]}.")
-    return [*found, ""] if found else []
+        kind, number = name.rsplit("_", 1)
+        chosen = plan[int(number)] if int(number) < len(plan) else []
+        stems = [choice.get("stem", "") for choice in chosen[0]] if isinstance(chosen, list) and chosen else []
+        if words := not_finite_words(kind, int(number), audio, stems):
+            found += [f"{words}.", ""]
+    return found
 
 
 def _largest_layers(incident):

@@ -18,7 +18,7 @@ from kseparation.storage.checkpoints import CheckpointStore, load_checkpoint
 from kseparation.training.diagnosis import Diagnosing
 from kseparation.training.evidence import AT, BATCH, BEFORE, CONFIG, FACTS, PLAN, REPORT, Diagnosis, Evidence
 from kseparation.training.faults import Injection
-from kseparation.training.incident_report import CAUSE, cause_text, with_section
+from kseparation.training.incident_report import CAUSE, cause_text, with_data_at_fault, with_section
 from kseparation.training.incidents import check_incident, read_facts
 from kseparation.workflows.build import (
     build_augmentations,
@@ -217,7 +217,8 @@ def _finish(folder, facts, diagnosis, differs, dtype=None):
     report = folder / REPORT
     text = report.read_text(encoding="utf-8", errors="replace") if report.is_file() else ""
     heading = f"## Replayed {', '.join(differs)}" if differs else CAUSE
-    write_text_atomic(report, with_section(text, heading, cause_text(diagnosis, songs)))
+    text = with_section(text, heading, cause_text(diagnosis, songs))
+    write_text_atomic(report, with_data_at_fault(text) if diagnosis.verdict == "data" and not differs else text)
     return ReplayResult(folder, diagnosis, json.loads(json.dumps(summary, default=str)))
 
 
@@ -225,6 +226,9 @@ def _examples(plan, diagnosis):
     """Where the sound of the examples at fault comes from."""
     found = []
     for batch, example in diagnosis.examples:
-        if batch < len(plan) and isinstance(plan[batch], list) and example < len(plan[batch]):
-            found += plan[batch][example]
+        chosen = plan[batch] if batch < len(plan) else []
+        if isinstance(chosen, dict):  # of the validation
+            found += chosen.get("segments", [])[example : example + 1]
+        elif example < len(chosen):
+            found += chosen[example]
     return found

@@ -98,7 +98,7 @@ def train(
     choice = choose_run(config, keras.backend.backend(), run_dir, resume)
     changed = check_same_config(choice.folder, config, allow) if choice.resumes else []
     if choice.finished and not changed:
-        print(f"{choice.folder} is finished; see its summary.json", file=sys.stderr)
+        print(f"{choice.folder} is finished; see its summary.json. To train on, raise training.epochs, with --allow=training.epochs", file=sys.stderr)
         return TrainResult(choice.folder, read_json(choice.folder / SUMMARY_FILE))
     require_writable(choice.folder / CONFIG_FILE, "--run_dir")
     with dtype_policy(config.training.dtype_policy):

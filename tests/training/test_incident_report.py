@@ -4,7 +4,14 @@ from pathlib import Path
 import numpy as np
 
 from kseparation.training.evidence import Diagnosis, Incident
-from kseparation.training.incident_report import CAUSE, cause_text, report_text, steps_table, with_section
+from kseparation.training.incident_report import (
+    CAUSE,
+    cause_text,
+    report_text,
+    steps_table,
+    with_data_at_fault,
+    with_section,
+)
 
 CHOICE = {"song": "a song", "stem": "vocals", "start": 44, "gain": 0.5, "file": "songs/a song/vocals.wav"}
 
@@ -36,7 +43,7 @@ def test_a_batch_that_could_not_be_read_has_no_layers_and_names_its_files() -> N
     told = report_text(incident(event="unreadable", action="redraw", plan=[[[CHOICE, CHOICE]]], trace="OSError: of a song", next_rung=("float32", ())), Path("in/12"))
     assert "- `songs/a song/vocals.wav`\n" in told and told.count("vocals.wav") == 1 and "batch.npz" not in told
     headings = [line for line in told.splitlines() if line.startswith("## ")]
-    assert headings == ["## The batch", "## The error", "## The cause", "## What to do", "## If it goes on"]
+    assert headings == ["## The batch", "## The error", "## The cause", "## What to do"]  # safer settings read no file
 
 
 def test_a_validation_names_its_batch_and_songs_and_no_layers() -> None:
@@ -45,6 +52,27 @@ def test_a_validation_names_its_batch_and_songs_and_no_layers() -> None:
     assert "Batch 3 of the validation" in told and "- `v` from sample 700" in told and "2 values of the mixtures of micro-batch 0 are not finite" in told
     assert "## The layers" not in told
     assert "## The batch" not in report_text(incident(event="validation", action="report", micro_batches=[]), Path("in/12"))
+
+
+def test_a_stem_that_is_not_finite_is_named() -> None:
+    stems = np.zeros((3, 2, 4, 2), "float32")
+    stems[1, 0, 2] = np.nan
+    plan = [[[{**CHOICE, "stem": "vocals"}, {**CHOICE, "stem": "drums"}]] * 3]
+    told = report_text(incident(plan=plan, batches={"stems_0": stems}), Path("in/12"))
+    assert "2 values of the stems of micro-batch 0 are not finite, in vocals of example 1; the first is nan, sample 2 of channel 0, all counted from 0.\n" in told
+    stems[:] = np.inf
+    assert "48 values of the stems of micro-batch 0 are not finite, in vocals of example 0, drums of example 0, vocals of example 1, drums of example 1, others; the" in report_text(
+        incident(batches={"stems_0": stems}, plan=plan), Path("in/12")
+    )
+    assert "in stem 0 of example 0," in report_text(incident(batches={"stems_0": stems}), Path("in/12"))
+
+
+def test_where_the_data_are_at_fault_no_safer_settings_are_offered() -> None:
+    report = with_section(report_text(incident(next_rung=("float32", ())), Path("in/12")), CAUSE, "the file\n")
+    mended = with_data_at_fault(report)
+    assert [line for line in mended.splitlines() if line.startswith("## ")] == ["## The batch", "## The layers", "## The cause", "## What to do"]
+    assert "the file\n" in mended and mended.endswith("mend it or take it out of the data. No safer setting of the training mends a batch.\n")
+    assert with_data_at_fault(mended) == mended
 
 
 def test_a_section_is_replaced_by_another_of_its_heading_and_a_new_one_comes_before_what_is_next() -> None:

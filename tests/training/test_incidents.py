@@ -54,7 +54,7 @@ def test_the_folder_holds_all_that_is_known(tmp_path: Path) -> None:
     report = (folder / "REPORT.md").read_text()
     for words in (
         "Batch 11 of the run, drawn anew 1 time.",
-        "1 values of the mixtures of micro-batch 0 are not finite, the first at (0, 0, 0): inf.",
+        "1 values of the mixtures of micro-batch 0 are not finite, in example 0; the first is inf, sample 0 of channel 0, all counted from 0.",
         "| m/b | inf | 2 |",
         f"kseparation replay --incident={folder}",
         "--set=training.optimizer.learning_rate=0.1",

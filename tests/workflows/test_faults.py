@@ -48,6 +48,13 @@ def test_a_fault_is_met_as_the_table_says(name: str, tmp_path: Path) -> None:
         assert "## The cause" in report and f"**{EXPECTED[name].verdict}**" in report and "Not looked for yet" not in report
 
 
+def test_an_infinite_stem_is_named_with_its_file_and_its_example(tmp_path: Path) -> None:
+    found = run_with("gain_infinite", tmp_path)
+    report = (found.incident / "REPORT.md").read_text(encoding="utf-8")
+    assert "of the stems of micro-batch 0 are not finite, in vocals of example 0; the first is" in report.split("## The cause")[1]
+    assert "vocals from sample" in report and "vocals.wav" in report and "## What to do" in report and "## If it goes on" not in report
+
+
 @pytest.mark.parametrize(
     ("faults", "words"),
     [

@@ -64,7 +64,7 @@ class AccumulationNaN(Fault):
     def require_possible(self, steps, accumulate_steps, compiled):
         super().require_possible(steps, accumulate_steps, compiled)
         if self.micro_batch >= accumulate_steps:
-            raise ValueError(f"`micro_batch` must be below `training.accumulate_steps`, {accumulate_steps}. Received: micro_batch={self.micro_batch}")
+            raise ValueError(f"`micro_batch` must be below `training.accumulate_steps`, {accumulate_steps}. Received: micro_batch={self.micro_batch}, counted from 0 and 1 unless given. Accumulate more steps")
 
     def change_batch(self, mixtures, stems, micro_batch):
         if micro_batch == self.micro_batch:

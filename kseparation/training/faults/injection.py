@@ -26,8 +26,9 @@ class Fault:
     marks_batches = False
 
     def __init__(self, step: int = 10, steps: int = 1):
-        if step < 1 or steps < 1:
-            raise ValueError(f"`step` and `steps` must be at least 1. Received: step={step}, steps={steps}")
+        for name, value in (("step", step), ("steps", steps)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
         self.step = step
         self.steps = steps
 
