@@ -1,5 +1,6 @@
 """Disks that are full: refusals of the system that a test injects, and file systems of a few pages, real ones too where mounting is allowed."""
 
+import abc
 import contextlib
 import ctypes
 import errno
@@ -27,7 +28,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times: int =
     return calls
 
 
-class SmallDisk:
+class SmallDisk(contextlib.AbstractContextManager):
     """A file system of a few kilobytes; a context manager.
 
     Args:
@@ -41,13 +42,13 @@ class SmallDisk:
     def __init__(self, folder: Path, kilobytes: int) -> None:
         self.path, self.size = folder, 1024 * kilobytes
 
+    @abc.abstractmethod
     def fill(self, leaving: int = 0) -> None:
         """Takes all room but so many bytes, for a file that needs another page than those it has."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def empty(self) -> None:
         """Gives back what `fill` took."""
-        raise NotImplementedError
 
 
 class MountedDisk(SmallDisk):
