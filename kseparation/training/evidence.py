@@ -125,16 +125,19 @@ def not_finite_words(kind: str, number: int, array: np.ndarray, stems: Sequence[
     >>> not_finite_words("stems", 0, np.array([[[[0.0]], [[np.nan]]]]), ("vocals", "drums"))
     '1 values of the stems of micro-batch 0 are not finite, in drums of example 0; the first is nan, sample 0 of channel 0, all counted from 0'
     """
-    bad = np.argwhere(~np.isfinite(array))
-    if not len(bad):
+    bad = ~np.isfinite(array)
+    if not bad.any():
         return None
-    first, where = bad[0], dict.fromkeys(f"example {row[0]}" for row in bad)
-    if array.ndim == 4:
-        names = [stems[stem] if stem < len(stems) else f"stem {stem}" for stem in range(array.shape[1])]
-        where = dict.fromkeys(f"{names[row[1]]} of example {row[0]}" for row in bad)
+    first = np.unravel_index(np.argmax(bad), bad.shape)
+    # Whole sounds are asked, for a batch may hold millions of such values.
+    named = 2 if array.ndim == 4 else 1
+    where = [
+        f"{stems[item[1]] if item[1] < len(stems) else f'stem {item[1]}'} of example {item[0]}" if named == 2 else f"example {item[0]}"
+        for item in np.argwhere(bad.any(axis=tuple(range(named, bad.ndim))))
+    ]
     place = f"sample {first[-2]} of channel {first[-1]}" if array.ndim in (3, 4) else f"at ({', '.join(map(str, first))})"
-    places = [*where][:MOST_PLACES] + ["others"] * (len(where) > MOST_PLACES)
-    return f"{len(bad)} values of the {kind} of micro-batch {number} are not finite, in {', '.join(places)}; the first is {array[tuple(first)]}, {place}, all counted from 0"
+    places = where[:MOST_PLACES] + ["others"] * (len(where) > MOST_PLACES)
+    return f"{bad.sum()} values of the {kind} of micro-batch {number} are not finite, in {', '.join(places)}; the first is {array[first]}, {place}, all counted from 0"
 
 
 def with_finding(diagnosis: Diagnosis, found: Diagnosis | None) -> Diagnosis:
